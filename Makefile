@@ -1,0 +1,67 @@
+# Needs only make and Python 3.11 or newer. Everything is installed in .venv, once:
+# the stamps in it are younger than settings.ini and setup.py until those change.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet,)
+
+.PHONY: help demo test lab links readme contact bank bench clean
+help:
+	@echo "make demo     a gallery of pictures made from sounds, and sounds made from pictures: demo/index.html"
+	@echo "make test     every check: notebooks clean and exported, lessons run, pytest"
+	@echo "make lab      JupyterLab at the first lesson"
+	@echo "make bench    speed beside librosa, torchaudio and a plain training loop"
+	@echo "make links    rewrite every badge and link from user and repo in settings.ini"
+	@echo "make readme   rewrite the README's tables from the lessons and docs/*.jsonl"
+	@echo "make contact  redraw the contact sheet of the built-in orchestra: docs/contact.png"
+	@echo "make bank     render the note bank again (needs fluidsynth and fluid-soundfont-gm)"
+	@echo "make clean    remove what was built, .venv too"
+
+demo: $(VENV)/.runtime
+	$(BIN)/avgen demo --out demo
+
+test: $(VENV)/.dev
+	@$(BIN)/python scripts/run_tests.py
+
+lab: $(VENV)/.dev
+	$(BIN)/jupyter lab nbs/00_show.ipynb
+
+bench: $(VENV)/.runtime
+	$(BIN)/python -m benchmarks
+
+links: $(VENV)/.dev
+	$(BIN)/python scripts/links.py
+	$(BIN)/python scripts/readme_tables.py
+	$(BIN)/nbdev_export
+
+readme: $(VENV)/.runtime
+	$(BIN)/python scripts/readme_tables.py
+
+contact: $(VENV)/.runtime
+	$(BIN)/python scripts/contact_sheet.py
+
+bank: $(VENV)/.runtime
+	$(BIN)/python scripts/render_bank.py
+
+clean:
+	rm -rf $(VENV) demo runs build dist avgen_nb.egg-info .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "avgen_nb needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "python -m venv failed: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
+	@touch $@
+
+# pyproject.toml is not named here: nbdev_export writes it anew each time, and it holds no requirement.
+$(VENV)/.runtime: $(VENV)/.made settings.ini setup.py
+	@echo "Installing avgen_nb (the first time some minutes: PyTorch is large)"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made settings.ini setup.py
+	@echo "Installing avgen_nb and what its tests need (the first time some minutes: PyTorch is large)"
+	@$(PIP) -e '.[dev]'
+	@touch $(VENV)/.runtime $@

@@ -1,0 +1,83 @@
+"""Rewrite the tables of README.md: lessons from the notebooks, results and speed from rows in docs/*.jsonl.
+
+    python scripts/readme_tables.py            # rewrite
+    python scripts/readme_tables.py --check    # exit status 1 if a table is out of date
+
+A table stands between `<!-- NAME begin -->` and `<!-- NAME end -->`; nothing between the two is typed by hand.
+"""
+import json, re, sys
+from pathlib import Path
+
+from links import ROOT, badge_url, settings
+
+BADGE = 'https://colab.research.google.com/assets/colab-badge.svg'
+
+
+def read_jsonl(path): return [json.loads(l) for l in path.read_text(encoding='utf-8').splitlines() if l.strip()] if path.exists() else []
+
+
+def markdown_table(head, rows):
+    "A GitHub table of strings."
+    line = lambda cells: '| ' + ' | '.join(str(c).replace('|', '\\|') for c in cells) + ' |'
+    return '\n'.join([line(head), line(['---'] * len(head)), *map(line, rows)])
+
+
+def lesson_row(path, cfg, root):
+    "One lesson: its title with its badge, its one line, and the line that says how long it takes."
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    prose = '\n'.join(''.join(c['source']) for c in cells[:6] if c['cell_type'] == 'markdown')
+    title, line = re.search(r'^# (.+)$', prose, re.M), re.search(r'^> (.+)$', prose, re.M)
+    runs = re.search(r'^\*\*Runs on\*\*\s*(.+)$', prose, re.M)
+    minutes = re.search(r'[\d.]+(?:\s*(?:to|–|-)\s*[\d.]+)?\s*(?:minutes?|min|seconds?)', runs[1]) if runs else None
+    link, badge = path.relative_to(root).as_posix(), f'[![Open In Colab]({BADGE})]({badge_url(path, cfg, root)})'
+    return [f'[{path.stem[:2]} {title[1] if title else path.stem}]({link})', line[1] if line else '', minutes[0] if minutes else '', badge]
+
+
+def lessons(root=ROOT):
+    "The table of lessons."
+    rows = [lesson_row(p, settings(root), root) for p in sorted(root.glob('nbs/[0-9]*.ipynb'))]
+    return markdown_table(['lesson', 'what you do', 'on 2 cores', ''], rows)
+
+
+def number(x): return '' if x is None else f'{x:.3f}' if abs(x) < 10 else f'{x:.1f}'
+
+def interval(r): return '' if r.get('low') is None or r.get('high') is None else f'{number(r["low"])} to {number(r["high"])}'
+
+
+def results(root=ROOT):
+    "The table of results, one line a row of docs/results.jsonl."
+    rows = read_jsonl(root/'docs/results.jsonl')
+    if not rows: return '*No rows yet: `make demo` writes them to `demo/results.jsonl`.*'
+    head = ['system', 'direction', 'data', 'metric', 'value', '95 % interval over songs', 'ceiling', 'chance', 'paper', 'minutes', 'device']
+    body = [[r.get('system', ''), r.get('direction', ''), f'{r.get("data", "")} {r.get("split", "")}'.strip(), r.get('metric', ''), number(r.get('value')),
+             interval(r), number(r.get('ceiling')), number(r.get('chance')), number(r.get('paper')) if isinstance(r.get('paper'), (int, float)) else r.get('paper') or '',
+             number(r.get('minutes')), r.get('device', '') or ''] for r in rows]
+    keep = [i for i in range(len(head)) if any(b[i] for b in body)]
+    return markdown_table([head[i] for i in keep], [[b[i] for i in keep] for b in body])
+
+
+def speed(root=ROOT):
+    "The table of speed, one line a row of docs/benchmarks.jsonl."
+    rows = read_jsonl(root/'docs/benchmarks.jsonl')
+    if not rows: return '*No rows yet: `python -m benchmarks --out docs/benchmarks.jsonl` writes them.*'
+    body = [[r['what'], r['ours'], r['peer'], r['ratio'], r['target']] for r in rows]
+    return f'Measured in one run on {rows[0]["device"]}, version {rows[0]["version"]}.\n\n' + \
+        markdown_table(['what', 'avgen_nb', 'beside', 'ratio', 'aim'], body)
+
+
+def filled(text, root=ROOT):
+    "`text` of the README with its tables made anew."
+    for name, make in dict(lessons=lessons, results=results, speed=speed).items():
+        begin, end = f'<!-- {name} begin -->', f'<!-- {name} end -->'
+        if begin not in text or end not in text: raise SystemExit(f'README.md lacks the markers "{begin}" and "{end}": put them back.')
+        text = text.partition(begin)[0] + f'{begin}\n{make(root)}\n{end}' + text.partition(end)[2]
+    return text
+
+
+if __name__ == '__main__':
+    readme = ROOT/'README.md'
+    old = readme.read_text(encoding='utf-8')
+    new = filled(old)
+    if '--check' in sys.argv[1:]: sys.exit('README.md is out of date: run `make readme`.' if new != old else 0)
+    if new != old: readme.write_text(new, encoding='utf-8')
+    print('README.md rewritten' if new != old else 'README.md is up to date')
