@@ -1,0 +1,150 @@
+"The command line: every contradiction is one sentence, every command one call."
+import subprocess, sys, types
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from avgen_nb import cli
+
+REPO = Path(__file__).parents[1]
+
+
+def refused(capsys, *argv):
+    "The sentence with which the command refuses; nothing on stdout, no traceback."
+    assert cli.main([str(a) for a in argv]) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and err.startswith('avgen: ') and err.count('\n') == 1 and 'Traceback' not in err
+    return err
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    "A cgan that only takes notes of how it is called."
+    noted = []
+    note = lambda name, answer=None: lambda *a, **k: (noted.append((name, a, k)), answer)[1]
+    fake = types.ModuleType('avgen_nb.cgan')
+    def recipe_named(name):
+        if name not in ('S2I-C', 'I2S'): raise ValueError(f"There is no recipe '{name}'; choose one of S2I-C, I2S.")
+        return SimpleNamespace(name=name)
+    fake.recipe_named, fake.train_run, fake.open_data = recipe_named, note('train_run'), note('open_data', 'pairs')
+    fake.evaluate_run = note('evaluate_run', [])
+    monkeypatch.setitem(sys.modules, 'avgen_nb.cgan', fake)
+    monkeypatch.setattr('avgen_nb.cgan', fake, raising=False)
+    return noted
+
+
+@pytest.mark.parametrize('argv, words', [
+    ([], 'COMMAND'),
+    (['paint'], 'invalid choice'),
+    (['train'], 'RECIPE'),
+    (['train', 'S2I-C', '--steps', '10', '--minutes', '1'], '--steps and --minutes'),
+    (['train', 'S2I-C', '--steps', '0'], "'0' is not a number above zero"),
+    (['train', 'S2I-C', '--steps', '2.5'], '2.5'),
+    (['train', 'S2I-C', '--minutes', 'nan'], 'nan'),
+    (['train', 'S2I-C', '--minutes', '-1'], '-1'),
+    (['train', 'S2I-C', '--seed', 'x'], '--seed'),
+    (['train', 'S2I-C', '--budget', 'week'], 'week'),
+    (['train', 'S2I-C', '--data', 'orchestra', '--sounds', 'a', '--pictures', 'b'], 'exclude each other'),
+    (['train', 'S2I-C', '--sounds', 'a'], '--sounds needs --pictures'),
+    (['train', 'S2I-C', '--pictures', 'orchestra'], '--pictures needs --sounds'),
+    (['train', 'S2I-C', '--faster'], '--faster'),
+    (['train', 'S3I'], 'choose one of S2I-C, I2S'),
+    (['export', 'x', '--frame', '30x'], "'30x' is not a width and a height"),
+    (['export', 'x', '--frame', 'x30'], 'x30'),
+    (['export', 'x', '--frame', '-1x30'], 'expected one argument'),
+    (['export', 'x', '--size', 'huge'], 'huge'),
+    (['picture'], 'SOUND'),
+    (['sound'], 'PICTURE'),
+    (['evaluate'], 'RUN'),
+    (['evaluate', 'no/such/run'], 'no/such/run'),
+    (['evaluate', '.', '--data', 'd', '--sounds', 's'], 'exclude each other'),
+])
+def test_mistakes_are_one_sentence(calls, capsys, tmp_path, monkeypatch, argv, words):
+    monkeypatch.chdir(tmp_path)
+    assert words in refused(capsys, *argv)
+    assert list(tmp_path.iterdir()) == [] and not [c for c in calls if c[0] == 'train_run']
+
+
+def test_train_passes_everything_on(calls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main('train I2S --data D --out R --steps 7 --seed 3'.split()) == 0
+    (_, a, k), (_, (recipe, data, out), options) = calls
+    assert a == ('D',) and recipe.name == 'I2S' and data == 'pairs' and out == Path('R')
+    assert options == dict(steps=7, minutes=None, seed=3, budget='cpu', resume=False)
+
+
+def test_train_has_defaults(calls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main('train S2I-C --sounds S --pictures orchestra --budget test'.split()) == 0
+    (_, a, k), (_, (_, _, out), options) = calls
+    assert k == dict(sounds='S', pictures='orchestra', size='small') and out == Path('runs/S2I-C') and options['budget'] == 'test'
+
+
+def test_resume_wants_a_run(calls, capsys, tmp_path):
+    empty, full, file = tmp_path/'empty', tmp_path/'full', tmp_path/'file'
+    empty.mkdir(); full.mkdir(); (full/'checkpoint').write_text('x'); file.write_text('x')
+    assert 'no run to resume' in refused(capsys, 'train', 'S2I-C', '--resume', '--out', empty)
+    assert 'no run to resume' in refused(capsys, 'train', 'S2I-C', '--resume', '--out', tmp_path/'new')
+    assert '--resume' in refused(capsys, 'train', 'S2I-C', '--out', full)
+    assert 'is a file' in refused(capsys, 'train', 'S2I-C', '--out', file)
+    assert not calls and sorted(p.name for p in tmp_path.iterdir()) == ['empty', 'file', 'full']
+    assert cli.main(['train', 'S2I-C', '--resume', '--out', str(full)]) == 0
+    assert calls[-1][2]['resume'] is True
+
+
+def test_evaluate_prints_and_appends(calls, capsys, tmp_path):
+    from avgen_nb.metrics import Row, read_rows
+    sys.modules['avgen_nb.cgan'].evaluate_run = lambda folder, data: [Row('S2I-C', metric='balanced_accuracy', value=.9)]
+    assert cli.main(['evaluate', str(tmp_path)]) == cli.main(['evaluate', str(tmp_path)]) == 0
+    assert 'balanced_accuracy' in capsys.readouterr().out
+    assert len(read_rows(tmp_path/'results.jsonl')) == 2
+
+
+def test_demo_and_export_are_thin(monkeypatch, tmp_path, capsys):
+    import avgen_nb.demo, avgen_nb.orchestra
+    seen = []
+    monkeypatch.setattr('avgen_nb.demo.run_demo', lambda *a, **k: seen.append((a, k)), raising=False)
+    monkeypatch.setattr('avgen_nb.orchestra.export_orchestra', lambda *a, **k: seen.append((a, k)) or 12)
+    assert cli.main(['demo', '--budget', 'test']) == 0
+    assert cli.main(['export', 'D', '--size', 'small', '--frame', '640X360']) == 0
+    assert seen == [(('demo',), dict(seed=0, budget='test')), (('D', 'small'), dict(seed=0, frame=(640, 360)))]
+    assert '12 pairs' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('error, status, words', [
+    (KeyboardInterrupt(), 130, 'stopped'),
+    (ValueError('two\nlines'), 2, 'two lines'),
+    (PermissionError(13, 'Permission denied', 'demo'), 2, 'demo: Permission denied'),
+    (OSError(28, 'No space left on device'), 2, 'No space left'),
+])
+def test_ends_cleanly(monkeypatch, capsys, error, status, words):
+    def fail(*a, **k): raise error
+    monkeypatch.setattr('avgen_nb.demo.run_demo', fail, raising=False)
+    assert cli.main(['demo']) == status
+    err = capsys.readouterr().err
+    assert words in err and err.count('\n') == 1
+
+
+def test_stopped_training_is_a_sentence_and_a_bug_is_not(monkeypatch, capsys):
+    from avgen_nb.training import Stopped
+    def fail(*a, **k): raise error
+    monkeypatch.setattr('avgen_nb.demo.run_demo', fail, raising=False)
+    error = Stopped("loss 'D' is nan at step 3")
+    assert cli.main(['demo']) == 2 and "nan at step 3" in capsys.readouterr().err
+    error = RuntimeError('a bug')
+    with pytest.raises(RuntimeError): cli.main(['demo'])
+
+
+@pytest.mark.parametrize('command', cli.COMMANDS)
+def test_every_command_has_help_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop: cli.main([command, '--help'])
+    assert stop.value.code == 0
+    assert f'avgen {command}' in capsys.readouterr().out.split('example:')[1]
+
+
+def test_help_is_light_and_runs_as_a_module():
+    code = "import sys, avgen_nb.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=REPO, stdout=subprocess.DEVNULL)
+    run = subprocess.run([sys.executable, '-m', 'avgen_nb', 'paint'], cwd=REPO, capture_output=True, text=True)
+    assert run.returncode == 2 and run.stdout == '' and run.stderr.count('\n') == 1
