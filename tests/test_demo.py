@@ -1,0 +1,178 @@
+"The gallery and the way from files to files: what is shown is what was made, and bad input is one sentence."
+import re, shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from avgen_nb import demo
+from avgen_nb.demo import Case, Film, Tile
+from avgen_nb.metrics import Row
+from avgen_nb.sound import SAMPLE_RATE, read_sound, write_sound
+
+VOID = {'meta', 'img', 'br', 'line', 'circle', 'link'}
+
+
+class Balanced(HTMLParser):
+    "Every tag that opens closes, and ids are single."
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.tags = [], [], []
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID: self.open.append(tag)
+        self.ids += [v for k, v in attrs if k == 'id']
+    def handle_startendtag(self, tag, attrs): self.tags.append((tag, dict(attrs)))
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f'</{tag}> closes nothing'
+
+
+def parsed(text):
+    page = Balanced()
+    page.feed(text)
+    assert page.open == [] and len(set(page.ids)) == len(page.ids)
+    return page
+
+
+def tone(hertz, seconds=.5): return .4 * torch.sin(torch.arange(int(seconds * SAMPLE_RATE)) * 2 * torch.pi * hertz / SAMPLE_RATE)
+def frames(n): return (np.arange(n, dtype=np.uint8)[:, None, None, None] * 4 + np.zeros((1, 64, 64, 3), np.uint8))
+def tile(**k): return Tile(frames(3)[2], k.pop('caption', 'made'), **k)
+def case(label='double_bass'): return Case(label, tile(wave=tone(220)), (tile(judged=label, probability=.9), tile(judged='tuba', probability=.6)), tile())
+def film(n=23): return Film('A <film>', 'text', {'made': frames(n), 'true': frames(n)}, {'one': tone(330, n / 10), 'two': tone(440, n / 10)})
+def rows(): return [Row('S2I-C', 'sound → picture', 'orchestra', 'test', 'balanced_accuracy', .93, .9, .96, 3640, .99, 1 / 13, '75.56 %'),
+                    Row('S2I-C', 'sound → picture', 'orchestra', 'test', 'kid_judge', .0123)]
+
+
+def test_page_is_whole_and_fetches_nothing(tmp_path):
+    path = demo.write_gallery(tmp_path/'deep'/'er', rows(), drawn=[case()], heard=[case('oboe')], films=[film()], about='Made <here> & now.')
+    text = path.read_text(encoding='utf-8')
+    page = parsed(text)
+    assert 'Made &lt;here&gt; &amp; now.' in text and 'A &lt;film&gt;' in text
+    assert not re.search(r'(src|href)="(?!data:|#)', text) and '<!--' not in text
+    assert [p.name for p in path.parent.iterdir()] == ['index.html']
+    assert all(a.get('alt') for t, a in page.tags if t == 'img')
+    assert all(a.get('aria-label') for t, a in page.tags if t in ('canvas', 'button'))
+    assert {a['href'][1:] for t, a in page.tags if t == 'a' and 'href' in a} <= set(page.ids)
+
+
+def test_verdicts_are_words_and_signs_not_colour_alone():
+    text = demo.case_html(case())
+    assert 'judged right: </span>✓ double bass, 90%' in text and 'judged wrong: </span>✗ tuba, 60%' in text
+
+
+@pytest.mark.parametrize('parts', [dict(), dict(rows=rows()), dict(drawn=[case()]), dict(films=[film(1)])])
+def test_a_page_of_few_parts_has_no_empty_ones(tmp_path, parts):
+    text = demo.write_gallery(tmp_path, **parts).read_text(encoding='utf-8')
+    assert parsed(text) and text.count('<section') == len(parts)
+
+
+def test_figures_come_from_the_rows():
+    text = demo.table_html([vars(r) for r in rows()])
+    assert '0.900 … 0.960' in text and '0.077' in text and '75.56 %' in text and '0.012' in text
+    assert text.count('<tbody') == 1 and text.count('<svg') == 1
+    assert '93%' in demo.gallery_html([vars(r) for r in rows()]) and demo.number(None) == '–'
+
+
+def test_a_hostile_label_stays_text():
+    text = demo.case_html(case('<script>alert(1)</script>'))
+    assert '<script>' not in text
+
+
+@pytest.mark.parametrize('n', [1, 9, 10, 11, 60])
+def test_every_frame_is_on_its_place_of_the_sheet(n):
+    all_frames = frames(n)
+    sheet = demo.sheet(all_frames)
+    for i in range(n):
+        y, x = i // 10 * 64, i % 10 * 64
+        assert (sheet[y:y + 64, x:x + 64] == all_frames[i]).all()
+
+
+def test_the_loud_band_is_light_and_high_is_up():
+    x = torch.full((1, 1, 128, 44), -1.)
+    x[..., 100, :] = 1
+    light = demo.heat(x).astype(int).sum((1, 2))
+    assert light.argmax() == 127 - 100
+
+
+def fake_run(source, target):
+    shape = dict(picture=(3, 64, 64), sound=(1, 128, 44))[target]
+    make = lambda x, seed=0: x.mean((1, 2, 3)).clamp(-1, 1)[:, None, None, None].expand(-1, *shape)
+    return SimpleNamespace(source=SimpleNamespace(name=source), target=SimpleNamespace(name=target), generate=make,
+                           judge=lambda x: (('cello', 'tuba'), torch.tensor([[.2, .8]]).expand(len(x), 2)))
+
+
+def test_one_bad_sound_does_not_stop_the_others(tmp_path):
+    good, silent, text, missing = (tmp_path/n for n in ('a.wav', 'silent.wav', 'text.wav', 'none.wav'))
+    write_sound(good, tone(220)); write_sound(silent, torch.zeros(22050)); text.write_text('no sound')
+    results = list(demo.make_from_files([silent, good, text, missing], fake_run('sound', 'picture'), tmp_path/'out'))
+    assert [bool(r.problem) for r in results] == [True, False, True, True]
+    for r in results:
+        if r.problem: assert Path(r.given).name in r.problem and '\n' not in r.problem
+    assert [p.name for p in (tmp_path/'out').iterdir()] == ['a.png']
+    assert Image.open(tmp_path/'out'/'a.png').size == (64, 64)
+    assert (results[1].judged, round(results[1].probability, 3)) == ('tuba', .8)
+
+
+def test_same_names_do_not_overwrite_each_other_nor_the_inputs(tmp_path):
+    inputs = [tmp_path/'a.png', tmp_path/'x'/'a.png', tmp_path/'y'/'a.jpg']
+    for p in inputs:
+        p.parent.mkdir(exist_ok=True)
+        Image.new('RGB', (80, 70), (200, 10, 10)).save(p)
+    before = inputs[0].read_bytes()
+    results = list(demo.make_from_files(inputs, fake_run('picture', 'sound'), tmp_path))
+    assert not any(r.problem for r in results), results
+    assert sorted(p.name for p in tmp_path.glob('*.wav')) == ['a-2.wav', 'a-3.wav', 'a-4.wav']
+    assert inputs[0].read_bytes() == before
+    assert all(len(read_sound(r.path)) == 22050 for r in results) and all(r.path.with_suffix('.png').exists() for r in results)
+
+
+def test_a_file_in_place_of_the_folder_is_a_sentence(tmp_path):
+    (tmp_path/'out').write_text('x')
+    with pytest.raises(ValueError, match='is a file'): list(demo.make_from_files([], fake_run('sound', 'picture'), tmp_path/'out'))
+
+
+@pytest.fixture(scope='module')
+def browser():
+    chromium = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+    api = pytest.importorskip('playwright.sync_api')
+    if not chromium: pytest.skip('no chromium on this machine')
+    with api.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=['--no-sandbox', '--disable-gpu', '--autoplay-policy=no-user-gesture-required'])
+        yield browser
+        browser.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize('width, scheme', [(1300, 'light'), (390, 'dark')])
+def test_film_follows_its_sound_in_a_browser(tmp_path, browser, width, scheme):
+    path = demo.write_gallery(tmp_path, rows(), drawn=[case()], heard=[case()], films=[film(), film()], about='x')
+    page, said = browser.new_page(viewport=dict(width=width, height=900), color_scheme=scheme), []
+    page.on('console', lambda m: said.append(m.text)); page.on('pageerror', lambda e: said.append(str(e)))
+    page.on('request', lambda r: said.append(r.url) if not r.url.startswith(('file:', 'data:')) else None)
+    page.goto(path.as_uri())
+    seen = page.evaluate('''async () => {
+        const film = document.querySelector('.film'), audio = film.querySelector('audio'), seen = [];
+        await audio.play();
+        for (let i = 0; i < 6; i++) { await new Promise(r => setTimeout(r, 200)); seen.push([audio.currentTime, Number(film.dataset.frame)]); }
+        audio.pause();
+        audio.currentTime = 2.05;
+        await new Promise(r => setTimeout(r, 300));
+        seen.push([2.05, Number(film.dataset.frame)]);
+        return seen;
+    }''')
+    assert all(-1 <= int(t * 10) - frame <= 1 for t, frame in seen) and seen[5][1] > seen[0][1], seen
+    assert seen[-1][1] == 20
+    pixel = page.evaluate("[...document.querySelector('canvas').getContext('2d').getImageData(128, 128, 1, 1).data]")
+    assert abs(pixel[0] - 80) < 8   # frame 20 is grey 80
+    assert page.evaluate('document.documentElement.scrollWidth') <= width
+    page.keyboard.press('Tab')
+    assert page.evaluate("document.activeElement.className") == 'skip'
+    page.locator('.play').first.focus()
+    page.keyboard.press('Enter')
+    page.wait_for_function("!document.querySelector('.play').parentElement.querySelector('audio').paused || document.querySelector('.play').parentElement.querySelector('audio').ended")
+    assert said == []
+    page.close()
