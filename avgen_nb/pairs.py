@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-# %% ../nbs/04_pairs.ipynb #00000006
+# %% ../nbs/04_pairs.ipynb #00000007
 class Shelf:
     "Items sorted by label, so that the k-th item of a class is one addition away."
     def __init__(self,
@@ -29,14 +29,14 @@ class Shelf:
         "The index of one item of each class asked for."
         return self.order[self.start[classes] + numbers % self.count[classes]]
 
-# %% ../nbs/04_pairs.ipynb #0000000a
+# %% ../nbs/04_pairs.ipynb #0000000b
 def throw(generator,      # torch.Generator on the CPU: the only source of randomness
           *shape,         # shape of the result
           device='cpu'):  # where the numbers go
     "Large random whole numbers (long, ≥ 0); `% m` of them is uniform over m to one part in 10¹³."
     return torch.randint(2**62, shape, generator=generator).to(device)
 
-# %% ../nbs/04_pairs.ipynb #0000000d
+# %% ../nbs/04_pairs.ipynb #0000000e
 class Batch(NamedTuple):
     "What a training step receives."
     picture: torch.Tensor  # float32 (n, 3, 64, 64) in [-1, 1], channels last
@@ -44,12 +44,12 @@ class Batch(NamedTuple):
     label: torch.Tensor    # long (n,)
     index: torch.Tensor    # long (n,), which pairs these are
 
-# %% ../nbs/04_pairs.ipynb #0000000e
+# %% ../nbs/04_pairs.ipynb #0000000f
 def to_picture(stored):  # uint8 (n, 3, H, W)
     "Bytes → float32 in [-1, 1], channels last, on the device of `stored`."
     return stored.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
 
-# %% ../nbs/04_pairs.ipynb #00000010
+# %% ../nbs/04_pairs.ipynb #00000012
 @dataclass(eq=False)
 class Pairs:
     "Pictures and sounds on one device; pair i is (pictures[picture_of[i]], sounds[sound_of[i]])."
@@ -120,7 +120,7 @@ class Pairs:
         "The pairs of some classes, relabelled."
         return only_classes(self, classes)
 
-# %% ../nbs/04_pairs.ipynb #00000011
+# %% ../nbs/04_pairs.ipynb #00000013
 def check_pairs(p):  # Pairs
     "Stop, in one sentence, if the tensors cannot be pairs."
     n = len(p.classes)
@@ -136,7 +136,7 @@ def check_pairs(p):  # Pairs
     if (p.picture_labels[p.picture_of] != p.sound_labels[p.sound_of]).any():
         raise ValueError('A pair joins a picture and a sound of different classes; check the labels.')
 
-# %% ../nbs/04_pairs.ipynb #00000012
+# %% ../nbs/04_pairs.ipynb #00000014
 def only_classes(p,         # Pairs
                  classes):  # names to keep
     "`Pairs.only`: drop the other classes' pictures, sounds and pairs, and number the labels anew."
@@ -153,7 +153,7 @@ def only_classes(p,         # Pairs
     truth = {k: v[keep] for k, v in p.truth.items()}
     return dataclasses.replace(p, **cut, classes=tuple(classes), songs=p.songs[keep], truth=truth)
 
-# %% ../nbs/04_pairs.ipynb #00000014
+# %% ../nbs/04_pairs.ipynb #00000029
 def pairs_from(arrays,  # what `build_orchestra` returns
                rows,    # (N,) int, which pairs
                device='cpu'):
@@ -165,7 +165,7 @@ def pairs_from(arrays,  # what `build_orchestra` returns
     return Pairs(t['picture'], t['lms'], label, label, t['song'].long(), tuple(INSTRUMENTS), every, every,
                  truth=truth | {'row': torch.as_tensor(rows)}).to(device)
 
-# %% ../nbs/04_pairs.ipynb #00000015
+# %% ../nbs/04_pairs.ipynb #0000002b
 def check_apart(splits):  # dict of name → Pairs
     "Stop if a song is on both sides of a split: windows overlap by 80 %, so that would be cheating."
     seen = {}
@@ -175,7 +175,7 @@ def check_apart(splits):  # dict of name → Pairs
             seen[song] = name
     return splits
 
-# %% ../nbs/04_pairs.ipynb #00000016
+# %% ../nbs/04_pairs.ipynb #0000002d
 def orchestra_pairs(size='default',  # 'default' or 'small'
                     seed=0,          # of the world
                     device='cpu',    # where the tensors live

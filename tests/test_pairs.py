@@ -1,0 +1,236 @@
+"Pairs: fair draws, wrong partners, splits, and what is refused."
+import dataclasses, time
+
+import numpy as np
+import pytest
+import torch
+
+from avgen_nb.pairs import Batch, Pairs, Shelf, check_apart, orchestra_pairs, pairs_from, throw, to_picture
+
+
+def gen(seed=0): return torch.Generator().manual_seed(seed)
+
+
+def make(labels, songs=None, side=2, **options):
+    "Pairs with a tiny picture and sound that both carry the index of their pair."
+    labels = torch.as_tensor(labels)
+    n, every = len(labels), torch.arange(len(labels))
+    pictures = (every % 256).to(torch.uint8).view(n, 1, 1, 1).expand(n, 3, side, side).contiguous()
+    sounds = every.float().view(n, 1, 1, 1).expand(n, 1, 2, 2).contiguous()
+    classes = options.pop('classes', tuple('abcdefghijklm'[:int(labels.max()) + 1]))
+    return Pairs(pictures, sounds, labels, labels, every if songs is None else torch.as_tensor(songs), classes, every, every, **options)
+
+
+def chi2(counts, expected): return float(((counts - expected) ** 2 / expected).sum())
+
+
+uneven = torch.repeat_interleave(torch.arange(13), torch.tensor([1, 980, 812, 127, 569, 554, 450, 761, 869, 101, 328, 653, 743]))
+
+
+def test_balanced_draw_is_uniform_over_classes_and_items():
+    p = make(uneven)
+    index = p.draw(130_000, gen())
+    assert chi2(p.labels[index].bincount(minlength=13), torch.full((13,), 10_000.)) < 36
+    of_class = index[p.labels[index] == 3]
+    first = int((uneven == 3).nonzero()[0])
+    expected = torch.full((127,), len(of_class) / 127)
+    assert chi2((of_class - first).bincount(minlength=127), expected) < 126 + 5 * (2 * 126) ** .5
+
+
+def test_plain_draw_is_uniform_over_pairs():
+    p = make(uneven)
+    counts = p.draw(400_000, gen(), balanced=False).bincount(minlength=len(p))
+    n = len(p)
+    assert chi2(counts, torch.full((n,), 400_000 / n)) < n + 5 * (2 * n) ** .5
+
+
+def test_wrong_partners_never_share_the_label_and_are_uniform_over_the_others():
+    p = make(uneven)
+    index = p.draw(130_000, gen())
+    wrong = p.draw_wrong(index, gen(1))
+    table = torch.zeros(13, 13).index_put_((p.labels[index], p.labels[wrong]), torch.ones(1), accumulate=True)
+    assert table.diag().sum() == 0
+    off, expected = ~torch.eye(13, dtype=torch.bool), (table.sum(1, keepdim=True) / 12).expand(13, 13)
+    assert chi2(table[off], expected[off]) < 143 + 5 * (2 * 143) ** .5
+
+
+def test_wrong_partner_does_not_depend_on_which_item_asks():
+    p = make(uneven)
+    wrong = p.draw_wrong(torch.full((60_000,), 500), gen())
+    counts = wrong[p.labels[wrong] == 9] - int((uneven == 9).nonzero()[0])
+    assert chi2(counts.bincount(minlength=101), torch.full((101,), len(counts) / 101)) < 100 + 5 * 200 ** .5
+
+
+def test_classes_without_pairs_are_never_drawn():
+    p = make([0, 0, 5, 5, 5, 9], classes=tuple('abcdefghijklm'))
+    index = p.draw(3000, gen())
+    assert set(p.labels[index].tolist()) == {0, 5, 9}
+    assert (p.labels[p.draw_wrong(index, gen())] != p.labels[index]).all()
+
+
+def test_two_classes_and_one():
+    p = make([0, 0, 1])
+    assert p.draw_wrong(torch.tensor([0, 1, 2, 2]), gen()).tolist()[:2] == [2, 2]
+    with pytest.raises(ValueError, match='two classes'): make([0, 0]).draw_wrong(torch.tensor([0]), gen())
+
+
+def test_the_generator_is_the_only_source_of_randomness():
+    p = make(uneven)
+    torch.manual_seed(1); a = p.draw(64, gen(7)), p.draw_wrong(torch.arange(64), gen(8))
+    state = torch.get_rng_state()
+    torch.manual_seed(2); b = p.draw(64, gen(7)), p.draw_wrong(torch.arange(64), gen(8))
+    assert all(torch.equal(x, y) for x, y in zip(a, b))
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(p.draw(64, gen(9)), a[0])
+
+
+def test_nothing_drawn_is_fine():
+    p = make([0, 1])
+    empty = p.draw(0, gen())
+    assert len(empty) == 0 and p.batch(empty).picture.shape == (0, 3, 2, 2) and len(p.draw_wrong(empty, gen())) == 0
+
+
+def test_throw_is_uniform_for_any_modulus():
+    for m in (2, 3, 7, 1000):
+        counts = (throw(gen(m), 200_000) % m).bincount(minlength=m)
+        assert chi2(counts, torch.full((m,), 200_000 / m)) < m + 6 * (2 * m) ** .5
+
+
+def test_shelf_takes_every_item_once_a_round():
+    labels = torch.randint(5, (200,), generator=gen())
+    shelf = Shelf(labels, 6)
+    for c in range(5):
+        n = int(shelf.count[c])
+        taken = shelf.take(torch.full((n,), c), torch.arange(n))
+        assert sorted(taken.tolist()) == (labels == c).nonzero().flatten().tolist()
+    assert shelf.count[5] == 0
+
+
+def test_a_batch_is_what_the_contract_says():
+    p = make(uneven, side=64)
+    batch = p.batch(torch.tensor([3, 1, 255]))
+    assert isinstance(batch, Batch) and batch.picture.dtype == batch.sound.dtype == torch.float32
+    assert batch.picture.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(batch.picture[:, 0, 0, 0], torch.tensor([3, 1, 255]) / 127.5 - 1)
+    assert batch.picture.min() >= -1 and batch.picture.max() <= 1
+    assert batch.index.tolist() == [3, 1, 255] and torch.equal(batch.label, p.labels[batch.index])
+
+
+def test_every_byte_survives_the_way_to_floats_and_back():
+    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
+    assert torch.equal(((to_picture(every) + 1) * 127.5).round().to(torch.uint8), every)
+
+
+def test_a_batch_does_not_touch_what_is_stored():
+    p = make([0, 1, 0])
+    before = p.pictures.clone(), p.sounds.clone()
+    batch = p.batch(torch.tensor([0, 1]))
+    batch.picture.fill_(9); batch.sound.fill_(9)
+    assert torch.equal(p.pictures, before[0]) and torch.equal(p.sounds, before[1])
+
+
+def test_by_class_draws_the_partner_anew_and_keeps_the_class():
+    p = dataclasses.replace(make(uneven), by_class=True)
+    index = p.draw(2000, gen())
+    shown = p.batch(index, gen(1)).picture[:, 0, 0, 0]
+    stored = ((shown + 1) * 127.5).round().long()
+    assert len(stored.unique()) > 100 and not torch.equal(stored, index % 256)
+    allowed = [set((p.picture_labels == c).nonzero().flatten().remainder(256).tolist()) for c in range(13)]
+    assert all(int(s) in allowed[c] for s, c in zip(stored, p.labels[index]))
+    assert torch.equal(p.batch(index).picture, make(uneven).batch(index).picture)
+    assert torch.equal(p.batch(index, gen(1)).picture[:, 0, 0, 0], shown)
+
+
+def test_only_keeps_renumbers_and_drops():
+    p = make(uneven, songs=torch.arange(len(uneven)) // 7, truth={'pitch': torch.arange(len(uneven)).float()})
+    q = p.only(('d', 'b'))
+    assert q.classes == ('d', 'b') and len(q) == 980 + 127 and len(q.pictures) == len(q)
+    assert ((q.labels == 0) == (uneven[q.truth['pitch'].long()] == 3)).all()
+    batch = q.batch(torch.arange(len(q)))
+    assert torch.equal(batch.sound[:, 0, 0, 0], q.truth['pitch'])
+    assert torch.equal(q.songs, p.songs[q.truth['pitch'].long()])
+    with pytest.raises(ValueError, match="'kazoo'"): p.only(('a', 'kazoo'))
+
+
+def test_subset_shares_tensors_and_keeps_order():
+    p = make(uneven, truth={'ms': torch.arange(len(uneven))})
+    q = p.subset(torch.tensor([5, 2, 9]))
+    assert q.batch(torch.arange(3)).sound[:, 0, 0, 0].tolist() == [5, 2, 9] == q.truth['ms'].tolist()
+    assert q.pictures.data_ptr() == p.pictures.data_ptr()
+    assert len(p.subset(p.labels == 9)) == 101
+    assert torch.equal(q.to('cpu').songs, q.songs)
+
+
+@pytest.mark.parametrize('change, words', [
+    (dict(picture_of=torch.tensor([0, 1, 3])), 'picture_of points outside the 3'),
+    (dict(sound_of=torch.tensor([0, -1, 2])), 'sound_of points outside'),
+    (dict(sound_labels=torch.tensor([0, 1, 7])), 'sound_labels must hold'),
+    (dict(picture_labels=torch.tensor([0, 1])), 'picture_labels must hold'),
+    (dict(sound_of=torch.tensor([1, 0, 2])), 'different classes'),
+    (dict(songs=torch.tensor([0, 1])), 'equally long'),
+    (dict(picture_of=torch.tensor([], dtype=torch.long)), 'empty'),
+])
+def test_tensors_that_cannot_be_pairs_are_refused(change, words):
+    with pytest.raises(ValueError, match=words) as e: dataclasses.replace(make([0, 1, 1]), **change)
+    assert '\n' not in str(e.value)
+
+
+def test_a_song_on_two_sides_is_refused():
+    p = make([0, 1, 0, 1], songs=[0, 0, 1, 2])
+    sides = dict(train=p.subset(torch.tensor([0, 1])), test=p.subset(torch.tensor([2, 3])))
+    assert check_apart(sides) is sides
+    with pytest.raises(ValueError, match='Song 1 is in both train and test'):
+        check_apart(dict(train=p.subset(torch.tensor([0, 2])), test=p.subset(torch.tensor([2, 3]))))
+
+
+@pytest.fixture(scope='module')
+def orchestra(): return orchestra_pairs('small', progress=False)
+
+
+def test_no_song_of_the_orchestra_is_on_two_sides(orchestra):
+    songs = [set(p.songs.tolist()) for p in orchestra.values()]
+    assert list(orchestra) == ['train', 'dev', 'test'] and sum(map(len, songs)) == len(set.union(*songs))
+    assert all(set(p.labels.tolist()) == set(range(13)) for p in orchestra.values())
+
+
+def test_the_orchestras_truth_stays_with_its_pair(orchestra):
+    from avgen_nb.orchestra import build_orchestra
+    arrays, p = build_orchestra('small', progress=False), orchestra['test']
+    rows = p.truth['row'].numpy()
+    assert np.array_equal(arrays['label'][rows], p.labels) and np.array_equal(arrays['song'][rows], p.songs)
+    assert np.allclose(arrays['keypoints'][rows], p.truth['keypoints']) and (arrays['split'][rows] == 2).all()
+    batch = p.batch(torch.arange(len(p)))
+    assert np.array_equal(((batch.picture + 1) * 127.5).round().byte().numpy(), arrays['picture'][rows])
+    assert np.allclose(batch.sound, arrays['lms'][rows]) and batch.sound.shape[1:] == (1, 128, 44)
+
+
+def test_pairs_from_takes_the_rows_in_the_order_asked_for(orchestra):
+    from avgen_nb.orchestra import build_orchestra
+    arrays = build_orchestra('small', progress=False)
+    rows = np.array([40, 3, 800])
+    assert np.array_equal(pairs_from(arrays, rows).truth['ms'], arrays['ms'][rows])
+
+
+def test_a_draw_costs_little_and_no_more_from_a_large_set():
+    def cost(n):
+        p, best = make(torch.arange(n) % 13), 1.
+        for _ in range(30):
+            start = time.perf_counter()
+            p.draw_wrong(p.draw(64, g), g)
+            best = min(best, time.perf_counter() - start)
+        return best
+    g = gen()
+    small, large = cost(1_000), cost(100_000)
+    assert large < .0125 and large < 4 * small
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_the_same_pairs_are_drawn_on_a_gpu():
+    p = make(uneven, truth={'ms': torch.arange(len(uneven))})
+    q = p.to('cuda')
+    a, b = p.draw(500, gen()), q.draw(500, gen())
+    assert b.is_cuda and torch.equal(a, b.cpu())
+    assert torch.equal(p.draw_wrong(a, gen(1)), q.draw_wrong(b, gen(1)).cpu())
+    assert q.batch(b).picture.is_cuda and torch.equal(q.batch(b).sound.cpu(), p.batch(a).sound)
+    assert q.only(('c', 'd')).device.type == 'cuda' and q.subset(torch.arange(5)).truth['ms'].is_cuda
