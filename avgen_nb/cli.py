@@ -43,7 +43,7 @@ def positive(
 def demo_options(p):
     "Options of `avgen demo`."
     p.add_argument('--out', default='demo', metavar='DIR', help='where to write index.html and results.jsonl (default: demo)')
-    p.add_argument('--seed', type=int, default=0, help='of the orchestra and of all training (default: 0)')
+    p.add_argument('--seed', type=int, default=0, help='of all training (default: 0)')
     p.add_argument('--budget', default='cpu', choices=('test', 'cpu', 'gpu'), help='how long to train (default: cpu, 10 minutes on 2 cores)')
 
 def demo(args):
@@ -66,24 +66,23 @@ def export(args):
     print(f'{n:,} pairs in {args.dir}')
 
 # %% ../nbs/15_cli.ipynb #00000010
-def data_options(p):
+def data_options(p, default='orchestra'):
     "Where pairs come from."
-    p.add_argument('--data', metavar='orchestra|DIR', help='the built-in orchestra (default), or a folder in the layout of Sub-URMP')
+    p.add_argument('--data', metavar='orchestra|DIR', help=f'the built-in orchestra, or a folder in the layout of Sub-URMP (default: {default})')
     p.add_argument('--sounds', metavar='DIR', help='recordings in folders named by instrument; needs --pictures')
     p.add_argument('--pictures', metavar='DIR|orchestra', help='pictures in folders named by instrument, or the orchestra\'s; needs --sounds')
-    p.add_argument('--size', choices=('small', 'default'), help='of the orchestra (default: default; small with --budget test)')
+    p.add_argument('--size', choices=('small', 'default'), help='of the orchestra (default: default; with --budget test: small)')
 
 # %% ../nbs/15_cli.ipynb #00000011
 def data_of(
     args,  # with data, sounds, pictures, size
 ):
-    "The pairs that the options ask for (`cgan.open_data`)."
+    "The options as arguments of `cgan.open_data`, which opens the pairs."
     if args.data and (args.sounds or args.pictures): raise ValueError('--data and --sounds/--pictures exclude each other; give one of them.')
     if bool(args.sounds) != bool(args.pictures):
         given, lacking = ('--sounds', '--pictures') if args.sounds else ('--pictures', '--sounds')
         raise ValueError(f'{given} needs {lacking}: the two are paired by class; `--pictures orchestra` takes the built-in pictures.')
-    from avgen_nb.cgan import open_data
-    return open_data(args.data or 'orchestra', sounds=args.sounds, pictures=args.pictures, size=args.size or 'default')
+    return dict(data=args.data or 'orchestra', sounds=args.sounds, pictures=args.pictures, size=args.size or 'default')
 
 # %% ../nbs/15_cli.ipynb #00000013
 def train_options(p):
@@ -101,12 +100,14 @@ def train_options(p):
 def train(args):
     "Train a model of a paper (`cgan.train_run`)."
     if args.steps and args.minutes: raise ValueError('--steps and --minutes exclude each other; give one of them.')
-    from avgen_nb.cgan import recipe_named, train_run
+    from avgen_nb.cgan import open_data, recipe_named, train_run
     recipe = recipe_named(args.recipe)
     out = Path(args.out or f'runs/{recipe.name}')
-    check_run_folder(out, args.resume)
     if args.budget == 'test' and args.size is None: args.size = 'small'
-    train_run(recipe, data_of(args), out, steps=args.steps, minutes=args.minutes, seed=args.seed, budget=args.budget, resume=args.resume)
+    opened = data_of(args)
+    check_run_folder(out, args.resume)
+    train_run(recipe, open_data(**opened), out, steps=args.steps, minutes=args.minutes, seed=args.seed,
+              budget=args.budget, resume=args.resume, opened=opened)
     print(f'{out}: trained; `avgen evaluate {out}` scores it')
 
 # %% ../nbs/15_cli.ipynb #00000015
@@ -146,14 +147,15 @@ def files(source):
 def evaluate_options(p):
     "Options of `avgen evaluate`."
     p.add_argument('run', metavar='RUN', help='folder of a run')
-    data_options(p)
+    data_options(p, 'those it was trained with')
 
 def evaluate(args):
     "Score a run on songs it never met (`cgan.evaluate_run`); rows are added to RUN/results.jsonl."
     if not Path(args.run).is_dir(): raise ValueError(f'{args.run} is no folder; give the folder of a run, such as runs/S2I-C.')
-    from avgen_nb.cgan import evaluate_run
+    from avgen_nb.cgan import evaluate_run, open_data
     from avgen_nb.metrics import rows_to_table, write_rows
-    rows = evaluate_run(args.run, data_of(args))
+    given = any((args.data, args.sounds, args.pictures, args.size))
+    rows = evaluate_run(args.run, open_data(**data_of(args)) if given else None)   # none: what it was trained with
     print(rows_to_table(rows))
     write_rows(Path(args.run)/'results.jsonl', rows)
 

@@ -70,15 +70,15 @@ def test_train_passes_everything_on(calls, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main('train I2S --data D --out R --steps 7 --seed 3'.split()) == 0
     (_, a, k), (_, (recipe, data, out), options) = calls
-    assert a == ('D',) and recipe.name == 'I2S' and data == 'pairs' and out == Path('R')
-    assert options == dict(steps=7, minutes=None, seed=3, budget='cpu', resume=False)
+    assert k == dict(data='D', sounds=None, pictures=None, size='default') and recipe.name == 'I2S' and data == 'pairs' and out == Path('R')
+    assert options == dict(steps=7, minutes=None, seed=3, budget='cpu', resume=False, opened=k)
 
 
 def test_train_has_defaults(calls, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main('train S2I-C --sounds S --pictures orchestra --budget test'.split()) == 0
     (_, a, k), (_, (_, _, out), options) = calls
-    assert k == dict(sounds='S', pictures='orchestra', size='small') and out == Path('runs/S2I-C') and options['budget'] == 'test'
+    assert k == dict(data='orchestra', sounds='S', pictures='orchestra', size='small') and out == Path('runs/S2I-C') and options['budget'] == 'test'
 
 
 def test_resume_wants_a_run(calls, capsys, tmp_path):
@@ -99,6 +99,13 @@ def test_evaluate_prints_and_appends(calls, capsys, tmp_path):
     assert cli.main(['evaluate', str(tmp_path)]) == cli.main(['evaluate', str(tmp_path)]) == 0
     assert 'balanced_accuracy' in capsys.readouterr().out
     assert len(read_rows(tmp_path/'results.jsonl')) == 2
+
+
+def test_evaluate_opens_data_only_when_told_to(calls, tmp_path):
+    seen = []
+    sys.modules['avgen_nb.cgan'].evaluate_run = lambda folder, data: seen.append(data) or []
+    assert cli.main(['evaluate', str(tmp_path)]) == cli.main(['evaluate', str(tmp_path), '--data', 'D']) == 0
+    assert seen == [None, 'pairs'] and [c[2]['data'] for c in calls] == ['D']
 
 
 def test_demo_and_export_are_thin(monkeypatch, tmp_path, capsys):
