@@ -307,15 +307,17 @@ def gallery_html(
     return page(about=html.escape(about), mosaic=mosaic_html(drawn), stats=f'<div class="stats">{stats}</div>' if stats else '', parts=parts, links=links)
 
 def cases_html(
-    cases: list,  # Cases
+    cases: list,  # Cases of one direction
 ):
     "Cases in a grid."
     return f'<div class="cases">{"".join(map(case_html, cases))}{LEGEND}</div>' if cases else ''
 
+# %% ../nbs/14_demo.ipynb #00000034
 LEGEND = ('<aside class="legend note"><h3>How to read this</h3><p>Framed in blue: what the network was given. Under each tile: the instrument that '
           'a judge names, and how sure it is. ✓ is right, ✗ is wrong.</p><p>A spectrogram shows half a second from left to right, '
           'low notes below and high ones above; light is loud.</p></aside>')
 
+# %% ../nbs/14_demo.ipynb #00000035
 def mosaic_html(
     cases: list,      # Cases
     most: int = 12,   # how many pictures
@@ -325,7 +327,7 @@ def mosaic_html(
     wall = ''.join(f'<img src="{jpeg_uri(t.image)}" alt="{name(label)}, drawn from its sound">' for label, t in made)
     return f'<figure><div class="wall">{wall}</div><figcaption>Drawn from sound alone.</figcaption></figure>' if made else ''
 
-# %% ../nbs/14_demo.ipynb #00000035
+# %% ../nbs/14_demo.ipynb #00000037
 def page(
     **parts: str,  # HTML for each place in `gallery/page.html`
 ):
@@ -337,7 +339,7 @@ def page(
         text = text.replace(f'<!--{key}-->', value, 1)
     return text
 
-# %% ../nbs/14_demo.ipynb #00000036
+# %% ../nbs/14_demo.ipynb #00000039
 def write_text(
     path,       # where to
     text: str,  # what
@@ -350,7 +352,7 @@ def write_text(
     os.replace(part, path)
     return path
 
-# %% ../nbs/14_demo.ipynb #00000037
+# %% ../nbs/14_demo.ipynb #0000003a
 def write_gallery(
     folder,           # where to put index.html
     rows: list = (),  # results: dicts or `metrics.Row`
@@ -360,7 +362,7 @@ def write_gallery(
     rows = [r if isinstance(r, dict) else asdict(r) for r in rows]
     return write_text(Path(folder)/'index.html', gallery_html(rows, **parts))
 
-# %% ../nbs/14_demo.ipynb #0000003a
+# %% ../nbs/14_demo.ipynb #0000003d
 def read_given_sound(
     path,  # of a recording
 ):
@@ -373,7 +375,7 @@ def read_given_picture(
     "The middle square of a picture, (1, 3, 64, 64) in [-1, 1]."
     return to_picture(torch.as_tensor(read_picture(path))[None])
 
-# %% ../nbs/14_demo.ipynb #0000003b
+# %% ../nbs/14_demo.ipynb #0000003e
 def save_image(
     path,               # where to
     image: np.ndarray,  # uint8 (H, W, 3)
@@ -384,7 +386,7 @@ def save_image(
     os.replace(part, path)
     return Path(path)
 
-# %% ../nbs/14_demo.ipynb #0000003c
+# %% ../nbs/14_demo.ipynb #0000003f
 def write_made_picture(
     x,     # (1, 3, 64, 64) in [-1, 1]
     stem,  # path without suffix
@@ -392,6 +394,7 @@ def write_made_picture(
     "Write STEM.png."
     return save_image(f'{stem}.png', to_uint8(x)[0])
 
+# %% ../nbs/14_demo.ipynb #00000040
 def write_made_sound(
     x,     # LMS (1, 1, 128, 44) in [-1, 1]
     stem,  # path without suffix
@@ -401,6 +404,7 @@ def write_made_sound(
     save_image(f'{stem}.png', enlarged(heat(x)))
     return Path(f'{stem}.wav')
 
+# %% ../nbs/14_demo.ipynb #00000041
 def enlarged(
     image: np.ndarray,  # uint8 (H, W, 3)
     size=(528, 512),    # width, height in pixels
@@ -408,7 +412,7 @@ def enlarged(
     "A spectrogram large enough to look at."
     return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BICUBIC))
 
-# %% ../nbs/14_demo.ipynb #0000003d
+# %% ../nbs/14_demo.ipynb #00000042
 def picture_tile(
     x,              # (1, 3, 64, 64) in [-1, 1]
     caption: str,   # what it is
@@ -418,6 +422,7 @@ def picture_tile(
     "A picture to look at."
     return Tile(to_uint8(x)[0], caption, **verdict)
 
+# %% ../nbs/14_demo.ipynb #00000043
 def sound_tile(
     x,              # LMS (1, 1, 128, 44) in [-1, 1]
     caption: str,   # what it is
@@ -427,7 +432,7 @@ def sound_tile(
     "A spectrogram to look at and its sound."
     return Tile(heat(x), caption, lms_to_wave(x)[0] if wave is None else wave, **verdict)
 
-# %% ../nbs/14_demo.ipynb #0000003e
+# %% ../nbs/14_demo.ipynb #00000044
 @dataclass(frozen=True)
 class Door:
     "How a modality is read, written and shown."
@@ -440,7 +445,7 @@ class Door:
 DOORS = dict(picture=Door(read_given_picture, write_made_picture, picture_tile, 'drawn', 'seen'),
              sound=Door(read_given_sound, write_made_sound, sound_tile, 'made', 'heard'))
 
-# %% ../nbs/14_demo.ipynb #00000041
+# %% ../nbs/14_demo.ipynb #00000047
 @dataclass(frozen=True)
 class Made:
     "What became of one file."
@@ -450,7 +455,7 @@ class Made:
     probability: float = 0.0  # how sure it is
     problem: str = ''         # or the one sentence that says why nothing was
 
-# %% ../nbs/14_demo.ipynb #00000042
+# %% ../nbs/14_demo.ipynb #00000048
 def free_stem(
     folder: Path,   # where the results go
     given,          # the file they come from
@@ -464,7 +469,7 @@ def free_stem(
     taken |= {Path(f'{stem}{end}').resolve() for end in ('.png', '.wav')}
     return stem
 
-# %% ../nbs/14_demo.ipynb #00000044
+# %% ../nbs/14_demo.ipynb #0000004a
 def make_from_file(
     path,           # what is given
     run,            # a trained run (`cgan.load_run`)
@@ -477,7 +482,7 @@ def make_from_file(
     best = int(probability[0].argmax())
     return Made(str(path), DOORS[run.target.name].write(made, stem), classes[best], float(probability[0, best]))
 
-# %% ../nbs/14_demo.ipynb #00000045
+# %% ../nbs/14_demo.ipynb #0000004b
 def make_from_files(
     paths,          # files of what the run takes
     run,            # a trained run (`cgan.load_run`)
@@ -493,7 +498,7 @@ def make_from_files(
         try: yield make_from_file(path, run, free_stem(out, path, taken), seed)
         except ValueError as e: yield Made(str(path), problem=str(e))
 
-# %% ../nbs/14_demo.ipynb #0000004a
+# %% ../nbs/14_demo.ipynb #00000050
 def one_each(
     pairs,          # Pairs with the truth known
     seed: int = 0,  # of the lot
@@ -503,7 +508,7 @@ def one_each(
     shuffled = sounding[torch.randperm(len(sounding), generator=torch.Generator().manual_seed(seed))]
     return torch.stack([shuffled[pairs.labels[shuffled] == c][0] for c in pairs.present])
 
-# %% ../nbs/14_demo.ipynb #0000004b
+# %% ../nbs/14_demo.ipynb #00000051
 def judged(
     judge,  # judges.Judge of what was made
     x,      # (N, *shape)
@@ -512,7 +517,7 @@ def judged(
     p, best = judge.predict(x).max(1)
     return [dict(judged=judge.classes[b], probability=float(q)) for q, b in zip(p, best)]
 
-# %% ../nbs/14_demo.ipynb #0000004c
+# %% ../nbs/14_demo.ipynb #00000052
 def cases_of(
     run,            # a trained run (`cgan.load_run`)
     judge,          # judges.Judge of what it makes
@@ -531,7 +536,7 @@ def cases_of(
                  tuple(target.tile(one(m, i), f'{target.made}, z{"₁₂"[k]}', **says[k][i]) for k, m in enumerate(made)),
                  target.tile(one(true, i), 'true', waves[i], **truth[i])) for i, label in enumerate(batch.label.tolist())]
 
-# %% ../nbs/14_demo.ipynb #0000004d
+# %% ../nbs/14_demo.ipynb #00000053
 def song_of(
     pairs,             # Pairs never met
     instrument: str,   # whose song
@@ -544,7 +549,7 @@ def song_of(
     index = (mine & (pairs.songs == song)).nonzero().flatten()
     return index[pairs.truth['ms'][index].argsort()]
 
-# %% ../nbs/14_demo.ipynb #00000050
+# %% ../nbs/14_demo.ipynb #00000056
 def steady(
     run,            # a trained run
     x,              # what is given, (N, *source.shape), in the order of time
@@ -553,7 +558,7 @@ def steady(
     "A target for each source, all with the same z."
     return torch.cat([run.generate(one, seed=seed) for one in x.split(1)])
 
-# %% ../nbs/14_demo.ipynb #00000051
+# %% ../nbs/14_demo.ipynb #00000057
 def share_right(
     judge,         # judges.Judge of what was made
     made,          # (N, *shape)
@@ -563,7 +568,7 @@ def share_right(
     right = sum(v['judged'] == label for v in judged(judge, made))
     return f'A judge names the {label.replace("_", " ")} in {right} of {len(made)}.'
 
-# %% ../nbs/14_demo.ipynb #00000052
+# %% ../nbs/14_demo.ipynb #00000058
 def drawn_film(
     run,              # a trained S2I run
     judge,            # judges.Judge of pictures
@@ -580,7 +585,7 @@ def drawn_film(
     return Film(f'Drawn from its sound: {instrument.replace("_", " ")}', text, {'drawn from the sound': to_uint8(made), 'the true player': to_uint8(batch.picture)},
                 {'the true sound, all that the network was given': wave(index)})
 
-# %% ../nbs/14_demo.ipynb #00000053
+# %% ../nbs/14_demo.ipynb #00000059
 def heard_film(
     run,              # a trained I2S run
     judge,            # judges.Judge of sounds
@@ -597,7 +602,7 @@ def heard_film(
     return Film(f'Sounded from its silent pictures: {instrument.replace("_", " ")}', text, {'the silent pictures, all that the network was given': to_uint8(batch.picture)},
                 {'made from the pictures': lms_to_wave(join_lms(made), length=len(true))[0], 'the true sound': true})
 
-# %% ../nbs/14_demo.ipynb #00000055
+# %% ../nbs/14_demo.ipynb #0000005b
 SIZES = dict(test='small', cpu='default', gpu='default')   # the orchestra for each budget
 
 def size_for(
@@ -607,7 +612,7 @@ def size_for(
     if budget not in SIZES: raise ValueError(f'There is no budget {budget!r}; choose one of {", ".join(SIZES)}.')
     return SIZES[budget]
 
-# %% ../nbs/14_demo.ipynb #00000058
+# %% ../nbs/14_demo.ipynb #0000005e
 class Stages:
     "Says what is being done, and remembers how long it took."
     def __init__(self,
@@ -625,7 +630,7 @@ class Stages:
         rows = [*self.seconds.items(), ('altogether', sum(self.seconds.values()))]
         return '\n'.join(f'{s // 60:4.0f} min {s % 60:2.0f} s  {name}' for name, s in rows)
 
-# %% ../nbs/14_demo.ipynb #0000005b
+# %% ../nbs/14_demo.ipynb #00000061
 @dataclass
 class World:
     "The orchestra's arrays, and its splits as Pairs."
@@ -641,7 +646,7 @@ class World:
         wave = self.arrays['wave'][self.arrays['song'][self.data['test'].truth['row'][index[0]]]]
         return torch.from_numpy(wave.astype(np.float32) / 32768)
 
-# %% ../nbs/14_demo.ipynb #0000005c
+# %% ../nbs/14_demo.ipynb #00000062
 def build_world(
     size: str = 'default',  # of the orchestra
 ):
@@ -650,7 +655,7 @@ def build_world(
     rows = [(arrays['split'] == i).nonzero()[0] for i in range(3)]
     return World(arrays, {name: pairs_from(arrays, r) for name, r in zip(('train', 'dev', 'test'), rows)})
 
-# %% ../nbs/14_demo.ipynb #0000005f
+# %% ../nbs/14_demo.ipynb #00000065
 PAIR = ('S2I-C', 'I2S')   # the two recipes of the demo
 
 def train_both(
@@ -670,7 +675,7 @@ def train_both(
                                    opened=dict(data='orchestra', size=size_for(budget)))
     return runs
 
-# %% ../nbs/14_demo.ipynb #00000061
+# %% ../nbs/14_demo.ipynb #00000067
 def claim(
     out,             # folder of the demo
     **settings,      # what it is run with
@@ -685,8 +690,8 @@ def claim(
     write_text(mark, json.dumps(settings) + '\n')
     return out
 
-# %% ../nbs/14_demo.ipynb #00000067
-ABOUT = ('Two networks were trained for {minutes:.0f} minutes on {n:,} pairs of {k} instruments: recorded notes, and drawn players whose pose follows '
+# %% ../nbs/14_demo.ipynb #0000006d
+ABOUT = ('Two networks were trained for {minutes:.1f} minutes on {n:,} pairs of {k} instruments: recorded notes, and drawn players whose pose follows '
          'the note. One hears half a second and draws its player; the other sees a player and makes the sound. Everything on this page comes from '
          'songs kept out of training: their players, clothes, rooms and melodies are new to both networks. What you see was drawn by lot.')
 
@@ -698,7 +703,7 @@ def about(
     train = world.data['train']
     return ABOUT.format(minutes=sum(r.meta['minutes'] for r in runs.values()), n=len(train), k=len(train.classes))
 
-# %% ../nbs/14_demo.ipynb #00000068
+# %% ../nbs/14_demo.ipynb #0000006e
 def demo_gallery(
     out,                               # folder
     runs: dict,                        # the two trained runs
@@ -714,7 +719,7 @@ def demo_gallery(
     drawn, heard = (cases_of(run, run.jury, test, world.hear, seed) for run in (s2i, i2s))
     return write_gallery(out, rows, drawn=drawn, heard=heard, films=films, about=about(runs, world))
 
-# %% ../nbs/14_demo.ipynb #0000006e
+# %% ../nbs/14_demo.ipynb #00000074
 def run_demo(
     out='demo',           # folder for index.html, results.jsonl and runs
     seed: int = 0,        # of all training, lots and z
@@ -734,7 +739,7 @@ def run_demo(
     print(rows_to_table(rows, ('system', 'metric', 'value', 'ceiling', 'chance', 'n')), stages, f'Open {path} in a browser.', sep='\n\n')
     return path
 
-# %% ../nbs/14_demo.ipynb #00000070
+# %% ../nbs/14_demo.ipynb #00000076
 PLACES = ('runs', 'demo/runs')   # where runs are looked for
 
 def newest_run(
@@ -750,7 +755,7 @@ def newest_run(
     recipe = dict(sound='S2I-C', picture='I2S')[source]
     raise ValueError(f'No run that takes a {source} in {" or ".join(places)}; train one with `avgen train {recipe}` or `avgen demo`, or name one with --model.')
 
-# %% ../nbs/14_demo.ipynb #00000071
+# %% ../nbs/14_demo.ipynb #00000077
 def run_for(
     source: str,        # what is given: 'sound' or 'picture'
     folder: str = None, # of a run; none: the newest that fits
