@@ -380,16 +380,17 @@ def load_urmp(folder,        # holds img/ and chunk/, each with train/ and valid
     folder, report = folder_at(folder, 'img and chunk folders'), Report() if report is None else report
     tests = [s for s in ('validation', 'test') if (folder / 'img' / s).is_dir()]
     if not tests: raise ValueError(f'{folder} has no img/validation and no img/test; give the folder that holds img and chunk.')
-    test = urmp_files(folder, tests[-1], report)
-    train = drop_songs(urmp_files(folder, 'train', report), test, report)
-    classes = tuple(sorted({r[0] for r in train}))
-    known_songs(test, classes)
-    numbers = {s: i for i, s in enumerate(sorted({r[:2] for r in train + test}))}
-    train, test = (read_urmp(rows[::every], classes, numbers, report, size, across, workers).to(device) for rows in (train, test))
+    rows = {'test': urmp_files(folder, tests[-1], report)}
+    rows['train'] = drop_songs(urmp_files(folder, 'train', report), rows['test'], report)
+    classes = tuple(sorted({r[0] for r in rows['train']}))
+    known_songs(rows['test'], classes)
+    numbers = {s: i for i, s in enumerate(sorted({r[:2] for part in rows.values() for r in part}))}
+    pairs = {s: read_urmp(rows[s][::every], classes, numbers, report, size, across, workers).to(device) for s in ('train', 'test')}
     report.close(max_bad)
-    kept_out = torch.tensor([numbers[s] for s in dev_songs({r[:2] for r in numbers}, dev, seed)])
-    is_dev = torch.isin(train.songs, kept_out.to(device))
-    return check_apart({'train': train.subset(~is_dev), 'dev': train.subset(is_dev), 'test': test})
+    chosen = dev_songs({r[:2] for r in rows['train']}, dev, seed)
+    is_dev = torch.isin(pairs['train'].songs, torch.tensor([numbers[s] for s in chosen], device=device))
+    sides = {'train': pairs['train'].subset(~is_dev), **({'dev': pairs['train'].subset(is_dev)} if is_dev.any() else {}), 'test': pairs['test']}
+    return check_apart(sides)
 
 # %% ../nbs/05_urmp.ipynb #0000004d
 def known_songs(test, classes):  # list of rows, names of train's classes
