@@ -154,10 +154,11 @@ class Stage:
     breath: float   # breath or bow noise beside the tone, amplitude
     decay: float    # seconds for the room to fall by 60 dB
     wet: float      # loudness of the room beside the player, amplitude
-    curve: tuple    # equaliser: dB at nine frequencies from 60 Hz to 15 kHz
+    curve: tuple    # equaliser: dB at nine octaves, 60 Hz to 15 kHz
     gain: float     # loudness of the recording, dB of full scale
     floor: float    # loudness of the noise, dB of full scale
     slope: float    # colour of the noise, dB per octave
+    top: float      # Hz above which the recording holds nothing, as many compressed ones do
 
 # %% ../nbs/03_orchestra.ipynb #00000023
 VIBRATO = dict(bassoon=8, cello=22, clarinet=3, double_bass=14, flute=16, horn=4, oboe=10, sax=12, trombone=6, trumpet=6,
@@ -168,10 +169,10 @@ def draw_stage(instrument, # one of INSTRUMENTS
     "A random stage for an instrument."
     _known(instrument); rng = np.random.default_rng(seed); u = rng.uniform
     voices = [name for name, v in note_bank().items() if v.instrument == instrument]
-    curve = u(-2.5, 1.5) * np.linspace(-3.5, 4.5, 9) + rng.normal(0, 3.5, 9)
+    curve = u(-2., 1.) * np.linspace(-3.5, 4.5, 9) + rng.normal(0, 3., 9)
     return Stage(str(rng.choice(voices)), u(-30, 30), u(-2.5, 2.5), u(-.35, .35), math.exp(u(math.log(.006), math.log(.07))),
                  u(4.3, 6.5), VIBRATO[instrument] * u(0, 1.8), 10 ** (u(-60, -28) / 20), math.exp(u(math.log(.1), math.log(1.8))),
-                 10 ** (u(-32, -8) / 20), tuple(curve), u(-28, -10), u(-80, -48), u(-6, 0))
+                 10 ** (u(-32, -8) / 20), tuple(curve), u(-28, -10), u(-100, -55), u(-8, 0), u(12_000, 24_000))
 
 # %% ../nbs/03_orchestra.ipynb #00000026
 def pick_note(voice,   # a Voice
@@ -234,20 +235,25 @@ def room_response(stage, # a Stage
     return late
 
 # %% ../nbs/03_orchestra.ipynb #00000031
+@lru_cache(4)
+def _octaves(n):
+    "Octaves above 60 Hz of the frequencies of an FFT of length n."
+    return np.log2(np.maximum(np.fft.rfftfreq(n, 1 / SAMPLE_RATE), 20) / 60).astype(np.float32)
+
 def tone_curve(stage, # a Stage
                n,     # length of the FFT
               ):      # float32 (n // 2 + 1,), amplitude factors
-    "The equaliser at every frequency of an FFT: straight lines in dB over log frequency."
-    hz = np.maximum(np.fft.rfftfreq(n, 1 / SAMPLE_RATE), 20)
-    points = np.log(np.geomspace(60, 15_000, len(stage.curve)))
-    return (10 ** (np.interp(np.log(hz), points, stage.curve) / 20)).astype(np.float32)
+    "The equaliser at every frequency of an FFT: straight lines in dB over octaves, and the end at `top`."
+    octaves = _octaves(n)
+    db = np.interp(octaves, np.linspace(0, 8, len(stage.curve)), stage.curve).astype(np.float32)
+    return np.exp2(db / np.float32(6.02) - 40 * np.maximum(octaves - np.float32(math.log2(stage.top / 60)), 0))
 
 # %% ../nbs/03_orchestra.ipynb #00000033
 def noise_floor(n, stage, rng, fft_n):
     "Noise of the room and the microphone: white noise tilted by `slope` dB per octave, at `floor` dB of full scale."
     import scipy.fft
-    hz = np.maximum(np.fft.rfftfreq(fft_n, 1 / SAMPLE_RATE), 40)
-    spectrum = rng.standard_normal(2 * len(hz), dtype=np.float32).view(np.complex64) * ((hz / 40) ** (stage.slope / 6.02)).astype(np.float32)
+    slope = np.exp2(np.maximum(_octaves(fft_n), -.5) * np.float32(stage.slope / 6.02))
+    spectrum = rng.standard_normal(2 * len(slope), dtype=np.float32).view(np.complex64) * slope
     noise = scipy.fft.irfft(spectrum, fft_n)[:n]
     return noise * np.float32(10 ** (stage.floor / 20) / (noise.std() + 1e-12))
 
@@ -259,7 +265,7 @@ def record(dry,   # float32 (T,)
     "The song as recorded: room and equaliser by FFT, loudness, noise floor."
     import scipy.fft
     response = room_response(stage, rng)
-    n = scipy.fft.next_fast_len(len(dry) + len(response), real=True)
+    n = scipy.fft.next_fast_len(len(dry) + 2 * SAMPLE_RATE, real=True)
     wave = scipy.fft.irfft(scipy.fft.rfft(dry, n) * scipy.fft.rfft(response, n) * tone_curve(stage, n), n)[:len(dry)]
     loud = np.sqrt((wave[:len(wave) // 2205 * 2205].reshape(-1, 2205) ** 2).mean(1).max())  # the loudest 50 ms
     wave = wave * np.float32(10 ** (stage.gain / 20) / (loud + 1e-9)) + noise_floor(len(dry), stage, rng, n)

@@ -92,7 +92,7 @@ def test_performed_pitch_is_the_notes_pitch_plus_the_songs_tuning(instrument):
 
 
 def test_a_dry_flat_silent_stage_changes_only_the_gain():
-    stage = replace(o.draw_stage('horn', 0), wet=0., curve=(0.,) * 9, floor=-200., gain=-20.)
+    stage = replace(o.draw_stage('horn', 0), wet=0., curve=(0.,) * 9, floor=-200., gain=-20., top=30_000.)
     dry = o.play(o.compose('horn', 1), stage, 6., np.random.default_rng(0))
     wet = o.record(dry, stage, np.random.default_rng(0))
     k = np.argmax(np.abs(dry))
