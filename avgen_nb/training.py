@@ -27,7 +27,7 @@ class CloudGAN:
 
     def __init__(self, norm=False, n=128):
         torch.manual_seed(0)
-        self.n, middle = n, [nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)]
+        self.n, middle = n, [nn.Linear(2, 8, bias=False), nn.BatchNorm1d(8), nn.Linear(8, 2)]
         G = nn.Sequential(*middle) if norm else nn.Linear(2, 2)
         D = nn.Sequential(nn.Linear(2, 32), nn.LeakyReLU(.2), nn.Linear(32, 32), nn.LeakyReLU(.2), nn.Linear(32, 1))
         self.nets = dict(G=G, D=D)
@@ -628,6 +628,7 @@ def due(
 # %% ../nbs/07_training.ipynb #0000005d
 def log_row(loop) -> dict:
     "Add a row to the history: the mean losses since the last one."
+    loop.losses.check()
     means = loop.losses.means()
     values = [torch.as_tensor(v, device=loop.device).float().clone() for v in means.values()]
     mean_over_processes(values, loop.place)
