@@ -8,12 +8,12 @@ __all__ = ['INSTRUMENTS', 'RANGES', 'KEYPOINTS', 'LAMP', 'ROUND', 'TUBE', 'SKINS
            'TRUNK', 'PATTERN', 'JAW', 'FACE', 'CROWN', 'CAP', 'FRINGE', 'LOCKS', 'OUTLINE', 'WAIST', 'WOODS', 'HOLD',
            'PAINT', 'STRINGS', 'IN_FRONT', 'check_instrument', 'unit', 'spin', 'mix', 'curve', 'normals', 'ribbon',
            'ink', 'Pen', 'limb', 'tube', 'Look', 'draw_look', 'Moment', 'elbow', 'share', 'body', 'look_at', 'stop',
-           'stroke', 'lowered', 'valves', 'fingers', 'hold_pipe', 'hold_trombone', 'bend_arms', 'camera', 'pen_for',
-           'backdrop', 'paint_foam', 'paint_stand', 'paint_chair', 'stage', 'paint_legs', 'trunk', 'paint_trunk',
-           'wear_plain', 'wear_stripes', 'wear_pinstripes', 'wear_checks', 'wear_dots', 'wear_jacket', 'paint_head',
-           'paint_face', 'paint_back_hair', 'paint_hair', 'paint_arm', 'paint_fingers', 'tinted', 'flare', 'straight',
-           'paint_bell', 'paint_keys', 'behind_trombone', 'paint_trombone', 'hold_bowed', 'hold_violin', 'hold_viola',
-           'hold_cello', 'hold_double_bass', 'paint_neck', 'paint_corpus', 'paint_fiddle', 'paint_violin',
+           'stroke', 'lowered', 'valves', 'fingers', 'lift', 'hold_pipe', 'hold_trombone', 'bend_arms', 'camera',
+           'pen_for', 'backdrop', 'paint_foam', 'paint_stand', 'paint_chair', 'stage', 'paint_legs', 'trunk',
+           'paint_trunk', 'wear_plain', 'wear_stripes', 'wear_pinstripes', 'wear_checks', 'wear_dots', 'wear_jacket',
+           'paint_head', 'paint_face', 'paint_back_hair', 'paint_hair', 'paint_arm', 'paint_fingers', 'tinted', 'flare',
+           'straight', 'paint_bell', 'paint_keys', 'behind_trombone', 'paint_trombone', 'hold_bowed', 'hold_violin',
+           'hold_viola', 'hold_cello', 'hold_double_bass', 'paint_neck', 'paint_corpus', 'paint_fiddle', 'paint_violin',
            'paint_viola', 'paint_cello', 'paint_double_bass', 'paint_bow', 'hold_flute', 'hold_clarinet', 'hold_oboe',
            'hold_trumpet', 'hold_bassoon', 'hold_sax', 'hold_horn', 'hold_tuba', 'paint_flute', 'paint_clarinet',
            'paint_oboe', 'paint_bassoon', 'paint_sax', 'paint_trumpet', 'paint_horn', 'paint_tuba', 'pose', 'keypoints',
@@ -29,7 +29,7 @@ from math import isfinite, nan, pi, radians, sin, sqrt
 import numpy as np
 from PIL import Image, ImageDraw
 
-# %% ../nbs/02_players.ipynb #00000009
+# %% ../nbs/02_players.ipynb #0000000a
 INSTRUMENTS = ('bassoon', 'cello', 'clarinet', 'double_bass', 'flute', 'horn', 'oboe',
                'sax', 'trombone', 'trumpet', 'tuba', 'viola', 'violin')
 RANGES = dict(bassoon=(36, 67), cello=(36, 74), clarinet=(52, 86), double_bass=(29, 60), flute=(60, 93),
@@ -42,7 +42,7 @@ def check_instrument(name):
     "Stop at an unknown instrument."
     if name not in INSTRUMENTS: raise ValueError(f"'{name}' is not an instrument of the orchestra: choose one of {', '.join(INSTRUMENTS)}.")
 
-# %% ../nbs/02_players.ipynb #0000000c
+# %% ../nbs/02_players.ipynb #0000000d
 def unit(z: complex) -> complex:
     "The direction of `z`: length one."
     return z / (abs(z) or 1.0)
@@ -55,7 +55,7 @@ def mix(a, b, t):
     "The point a share `t` of the way from `a` to `b`."
     return a + (b - a) * t
 
-# %% ../nbs/02_players.ipynb #0000000f
+# %% ../nbs/02_players.ipynb #00000010
 def curve(*knots, n=5):
     "A smooth curve through `knots` (Catmull-Rom), `n` points a piece."
     k = (2*knots[0] - knots[1], *knots, 2*knots[-1] - knots[-2])
@@ -66,7 +66,7 @@ def curve(*knots, n=5):
             out.append(b + .5*t*(c - a + t*(2*a - 5*b + 4*c - d + t*(3*(b - c) + d - a))))
     return out + [knots[-1]]
 
-# %% ../nbs/02_players.ipynb #00000012
+# %% ../nbs/02_players.ipynb #00000013
 def normals(points):
     "Unit normals along a polyline."
     ends = [points[0], *points, points[-1]]
@@ -78,7 +78,7 @@ def ribbon(points, halves):
     sides = [n*h for n, h in zip(normals(points), halves)]
     return [p + s for p, s in zip(points, sides)] + [p - s for p, s in zip(points[::-1], sides[::-1])]
 
-# %% ../nbs/02_players.ipynb #00000015
+# %% ../nbs/02_players.ipynb #00000016
 LAMP = unit(-.5 - .85j)   # the light comes from above, a little from the left
 ROUND = {fine: tuple(spin(a) for a in range(0, 360, 8 if fine else 24)) for fine in (False, True)}
 
@@ -127,7 +127,7 @@ class Pen:
         "A filled ellipse."
         self.fill(self.ellipse(centre, axis, flat), colour, k)
 
-# %% ../nbs/02_players.ipynb #00000019
+# %% ../nbs/02_players.ipynb #0000001a
 def limb(pen, a, b, ra, rb, colour, k=1.0):
     "A tapered capsule from `a` to `b`, made round by crescents of shadow and light."
     u = unit(b - a)
@@ -141,7 +141,7 @@ def limb(pen, a, b, ra, rb, colour, k=1.0):
         pen.glow(crescent(-n, .9 - .9*(i + .6)/(bands + .2)), -.3/bands)
         if pen.fine: pen.glow([a + n*ra*(.1 + .05*i), b + n*rb*(.1 + .05*i), b + n*rb*(.9 - .05*i), a + n*ra*(.9 - .05*i)], .14/bands)
 
-# %% ../nbs/02_players.ipynb #0000001b
+# %% ../nbs/02_players.ipynb #0000001c
 TUBE = {False: ((1, 0, .45), (.76, .1, 1), (.24, .4, 1.45)), True: ((1, 0, .38), (.9, .03, .6), (.78, .08, .8), (.62, .17, 1), (.38, .3, 1.15), (.18, .4, 1.5))}
 
 def tube(pen, points, halves, colour, shine=1.):
@@ -154,7 +154,7 @@ def tube(pen, points, halves, colour, shine=1.):
         up = [p + m*shift + s*wide for p, m, s in zip(points, lit, sides)]
         pen.fill(up + [p + m*shift - s*wide for p, m, s in zip(points[::-1], lit[::-1], sides[::-1])], colour, k*(shine if k > 1.2 else 1))
 
-# %% ../nbs/02_players.ipynb #0000001f
+# %% ../nbs/02_players.ipynb #00000020
 @dataclass(frozen=True)
 class Look:
     "Everything that stays the same through one song."
@@ -184,7 +184,7 @@ class Look:
     foam: float             # x where the acoustic foam begins
     stand: complex          # corner of the music stand
 
-# %% ../nbs/02_players.ipynb #00000020
+# %% ../nbs/02_players.ipynb #00000021
 SKINS = (255, 222, 196), (244, 200, 168), (226, 178, 138), (200, 142, 100), (154, 104, 72), (112, 74, 54)
 HAIRS = (30, 24, 22), (52, 36, 26), (88, 58, 38), (136, 92, 50), (206, 170, 100), (156, 152, 150), (132, 60, 34)
 STYLES = 'short', 'short', 'side', 'long', 'bob', 'bun', 'curls', 'bald', 'pony'
@@ -193,7 +193,7 @@ CLOTHES = ((236, 236, 232), (40, 40, 46), (176, 44, 48), (58, 120, 84), (230, 19
 PATTERNS = 'plain', 'plain', 'stripes', 'pinstripes', 'checks', 'dots', 'jacket'
 TROUSERS = (34, 36, 48), (28, 28, 30), (66, 76, 104), (122, 106, 84), (92, 92, 96)
 
-# %% ../nbs/02_players.ipynb #00000022
+# %% ../nbs/02_players.ipynb #00000023
 AIM = dict(bassoon=.02j, cello=.02-.03j, clarinet=0j, double_bass=-.09 + 0j, flute=.1 + .02j, horn=.02 - .01j, oboe=0j, sax=.07 + 0j,
            trombone=.03 + .01j, trumpet=-.1 + .02j, tuba=-.05 - .01j, viola=-.08 + .02j, violin=-.08 + .02j)
 STANDERS = 'violin', 'viola', 'flute', 'clarinet', 'oboe', 'trumpet', 'trombone', 'sax'
@@ -217,7 +217,7 @@ def draw_look(instrument: str, # one of INSTRUMENTS
                 (lamp*(1 + warm), lamp, lamp*(1 - warm)), (lambda t: tuple(t*span(.96, 1.04) for _ in range(3)))(span(.86, 1.1)),
                 tuple(span(0, 1) for _ in range(12)), span(.9, 1.02), complex(span(.86, .97), span(.52, .68)))
 
-# %% ../nbs/02_players.ipynb #00000025
+# %% ../nbs/02_players.ipynb #00000026
 @dataclass(frozen=True)
 class Moment:
     "What the player is doing now."
@@ -229,7 +229,7 @@ class Moment:
     @property
     def rests(self) -> bool: return not isfinite(self.pitch)
 
-# %% ../nbs/02_players.ipynb #00000028
+# %% ../nbs/02_players.ipynb #00000029
 def elbow(shoulder: complex,   # x + iy
           hand: complex,       # x + iy
           depth: float,        # how far the hand is in front of the shoulder
@@ -239,17 +239,17 @@ def elbow(shoulder: complex,   # x + iy
           ) -> complex:
     "Two-bone inverse kinematics in space: the point of the elbow's circle that lies furthest along `pole`, seen from in front."
     flat = hand - shoulder
-    d = sqrt(abs(flat)**2 + depth**2)
+    d = sqrt(abs(flat)**2 + depth**2) or 1e-9
     grow = max(1., d / (upper + fore))
     upper, fore = upper*grow, fore*grow
-    along = (upper**2 - fore**2 + d**2) / (2*d)
+    along = max(-upper, min(upper, (upper**2 - fore**2 + d**2) / (2*d)))
     radius = sqrt(max(0., upper**2 - along**2))
     u, w = flat/d, depth/d
     dot = (pole*u.conjugate()).real
     p, z = pole - dot*u, -dot*w
     return shoulder + along*u + radius*p / (sqrt(abs(p)**2 + z**2) or 1.)
 
-# %% ../nbs/02_players.ipynb #00000030
+# %% ../nbs/02_players.ipynb #00000031
 def share(instrument, pitch):
     "Where in its range the pitch lies, 0..1 (a rest: 0.4)."
     low, high = RANGES[instrument]
@@ -259,11 +259,11 @@ def body(look: Look, moment: Moment) -> dict:
     "The joints that do not depend on the instrument."
     b, y = look.build, look.height - (.015 if look.standing else 0)
     hip, chest = .47 + (.775 + y)*1j, .008*(1 - moment.phase)
-    P = dict(neck=.47 + (.31 + y - chest)*1j, head=.47 + (.18 + y - chest)*1j,
+    P = dict(neck=.47 + (.31 + y - chest)*1j, head=.47 + (.18 + y - chest - .012*moment.rests)*1j,
              right_shoulder=.47 - .126*b + (.388 + y - chest)*1j, left_shoulder=.47 + .126*b + (.388 + y - chest)*1j)
     sway = spin(2.5 * (.3 + moment.loudness) * sin(2*pi*moment.beat))
     P = {k: hip + (p - hip)*sway for k, p in P.items()}
-    return dict(P, hip=hip, right_hip=hip - .072*b, left_hip=hip + .072*b, nod=sway*spin(2*sin(2*pi*moment.beat + 1)),
+    return dict(P, hip=hip, right_hip=hip - .072*b, left_hip=hip + .072*b, nod=sway*spin(2*sin(2*pi*moment.beat + 1) - 4*moment.rests),
                 face=.0, right_depth=.16, left_depth=.16, right_pole=-.5 + 1j, left_pole=.5 + 1j)
 
 def look_at(P, face, nod=0.):
@@ -271,17 +271,17 @@ def look_at(P, face, nod=0.):
     P['face'], P['nod'] = face, P['nod']*spin(nod)
     P['mouth'] = P['head'] + P['nod']*(.03*face + .06j)
 
-# %% ../nbs/02_players.ipynb #00000033
+# %% ../nbs/02_players.ipynb #00000034
 def stop(instrument, pitch):
     "How far from the nut the string is stopped, as a share of its length."
     return 1 - 2**(-1.5*share(instrument, pitch))
 
-# %% ../nbs/02_players.ipynb #00000036
+# %% ../nbs/02_players.ipynb #00000037
 def stroke(moment):
     "Where along the bow the string is touched, 0 frog .. 1 tip; loud notes use more bow."
     return .5 + (moment.phase - .5)*(.3 + .6*moment.loudness)
 
-# %% ../nbs/02_players.ipynb #00000039
+# %% ../nbs/02_players.ipynb #0000003a
 PARTIALS = dict(trombone=(46, 53, 58, 62, 65, 70, 74), trumpet=(58, 65, 70, 74, 77, 82, 86), tuba=(34, 41, 46, 50, 53, 58, 62),
                 horn=(41, 48, 53, 57, 60, 65, 69, 72, 77))
 
@@ -297,14 +297,18 @@ def valves(instrument, pitch):
     "Which of the three valves are pressed."
     return VALVES[round(lowered(instrument, pitch))]
 
-# %% ../nbs/02_players.ipynb #0000003c
+# %% ../nbs/02_players.ipynb #0000003d
 def fingers(instrument, pitch):
     "How many of six woodwind fingers are down: a low note closes all holes, and each register starts again."
     if not isfinite(pitch): return 6
     register = 19 if instrument == 'clarinet' else 12
     return 6 - int((pitch - RANGES[instrument][0]) % register / register * 7)
 
-# %% ../nbs/02_players.ipynb #00000040
+# %% ../nbs/02_players.ipynb #00000041
+def lift(name, m):
+    "Winds rise for loud and for high notes, about -1..1."
+    return m.loudness + share(name, m.pitch) - .9
+
 def hold_pipe(P, m, d, length, left, right):
     "A straight pipe from the mouth (below it in a rest), the hands at shares `left` and `right` of its length."
     a = P['mouth'] + (.025j if m.rests else 0)
@@ -312,19 +316,19 @@ def hold_pipe(P, m, d, length, left, right):
 
 def hold_trombone(P, m, look):
     look_at(P, -.3, 2)
-    hold_pipe(P, m, spin(124 + look.tilt - 6*(m.loudness - .5)), .5, .1, .1)
+    hold_pipe(P, m, spin(124 + look.tilt - 6*lift('trombone', m)), .5, .1, .1)
     a, d = P['start'], P['d']
     reach = .15 + .22*lowered('trombone', m.pitch)/6
     P.update(right_hand=a + d*reach, tip=a + d*(reach + .28), left_hand=a + d*.1 + .012, bell=a + .2 - .05j - d*.01,
              right_pole=-1 + .8j, left_pole=.7 + 1j)
 
-# %% ../nbs/02_players.ipynb #00000041
+# %% ../nbs/02_players.ipynb #00000042
 def bend_arms(P):
     "Both elbows, from the shoulders and the hands."
     for s in 'right', 'left': P[s + '_elbow'] = elbow(P[s + '_shoulder'], P[s + '_hand'], P[s + '_depth'], P[s + '_pole'])
     return P
 
-# %% ../nbs/02_players.ipynb #00000044
+# %% ../nbs/02_players.ipynb #00000045
 def camera(look: Look, size: float) -> tuple:
     "Scale and origin of the framing: pixel = point * scale + origin."
     scale = size * look.zoom * spin(look.roll)
@@ -335,7 +339,7 @@ def pen_for(image, look, width, height):
     scale, origin = camera(look, height)
     return Pen(image, scale, origin + (width - height)/2, look.light)
 
-# %% ../nbs/02_players.ipynb #00000045
+# %% ../nbs/02_players.ipynb #00000046
 GOLD, SILVER, BLACK = (214, 164, 62), (214, 218, 226), (30, 28, 30)
 STEEL, STRING, IVORY = (150, 152, 158), (236, 232, 216), (240, 236, 222)
 
@@ -350,7 +354,7 @@ def backdrop(look, x, y):
     level = np.clip(.18 + .85*fold + .2*crease - .2*(y - .4), .14, 1.3)[..., None]
     return np.clip(level*np.array((36 + 18*c[10], 68 + 22*c[11], 186))*np.array(look.light), 0, 255).astype(np.uint8)
 
-# %% ../nbs/02_players.ipynb #00000046
+# %% ../nbs/02_players.ipynb #00000047
 def paint_foam(pen, x):
     "Acoustic foam: a dark panel of wedges."
     pen.fill([x - .3j, x + .36 - .3j, x + .36 + 1.4j, x + 1.4j], (40, 40, 46))
@@ -375,7 +379,7 @@ def paint_chair(pen, height):
     for x in (-.2, .2): limb(pen, h + x - .3j, h + x*1.12 + .5j, .012, .012, STEEL)
     pen.fill([h - .2 + .03j, h + .2 + .03j, h + .24 + .1j, h - .24 + .1j], (92, 94, 100))
 
-# %% ../nbs/02_players.ipynb #00000047
+# %% ../nbs/02_players.ipynb #00000048
 @lru_cache(maxsize=4)
 def stage(look: Look, width: int, height: int, over: int) -> Image.Image:
     "Everything behind the player, drawn once for a look."
@@ -388,7 +392,7 @@ def stage(look: Look, width: int, height: int, over: int) -> Image.Image:
     paint_stand(pen, look.stand)
     return image
 
-# %% ../nbs/02_players.ipynb #0000004a
+# %% ../nbs/02_players.ipynb #0000004b
 def paint_legs(pen, P, look):
     "Thighs towards us when seated, straight down when standing."
     wide = .065 if 'coil' in P or 'frog' in P and not look.standing else .03
@@ -398,7 +402,7 @@ def paint_legs(pen, P, look):
         limb(pen, knee, knee + x*.015 + .45j, .066, .05, look.trousers, .86)
         limb(pen, hip, knee, .082*look.build, .068, look.trousers)
 
-# %% ../nbs/02_players.ipynb #0000004b
+# %% ../nbs/02_players.ipynb #0000004c
 TRUNK = (0, .042), (.04, .07), (.085, .118), (.15, .146), (.35, .142), (.6, .126), (.8, .126), (1.06, .14)
 
 def trunk(P, look):
@@ -420,7 +424,7 @@ def paint_trunk(pen, P, look):
         pen.glow(a + [mix(p, q, .3 - .25*i/bands) for p, q in zip(a, b)][::-1], .1/bands)
     if look.pattern != 'jacket': pen.line([cell(0, 0), cell(.5, .2), cell(1, 0)], .008, look.shirt, .72)
 
-# %% ../nbs/02_players.ipynb #0000004c
+# %% ../nbs/02_players.ipynb #0000004d
 def wear_plain(pen, cell, look):
     for u in (.25, .7): pen.glow([cell(u, .5), cell(u + .06, .75), cell(u + .02, 1), cell(u - .03, .8)], -.12)
 
@@ -432,7 +436,7 @@ def wear_stripes(pen, cell, look):
 def wear_pinstripes(pen, cell, look):
     for u in (.1, .26, .42, .58, .74, .9): pen.line([cell(u, v) for v in (.2, .4, .7, 1)], .0065, look.second)
 
-# %% ../nbs/02_players.ipynb #0000004d
+# %% ../nbs/02_players.ipynb #0000004e
 def wear_checks(pen, cell, look):
     wear_stripes(pen, cell, look)
     for u in (.12, .37, .62, .87): pen.line([cell(u, v) for v in (.2, .4, .7, 1)], .012, tuple((a + b)/2 for a, b in zip(look.shirt, look.second)))
@@ -448,7 +452,7 @@ def wear_jacket(pen, cell, look):
 
 PATTERN = dict(plain=wear_plain, stripes=wear_stripes, pinstripes=wear_pinstripes, checks=wear_checks, dots=wear_dots, jacket=wear_jacket)
 
-# %% ../nbs/02_players.ipynb #00000050
+# %% ../nbs/02_players.ipynb #00000051
 JAW = 0-.1j, .035-.094j, .062-.07j, .074-.03j, .074+.015j, .067+.052j, .047+.085j, .022+.102j, .105j
 FACE = {fine: (lambda half: half + [-z.conjugate() for z in half[::-1]])(curve(*JAW, n=5 if fine else 1)) for fine in (False, True)}
 
@@ -467,7 +471,7 @@ def paint_head(pen, P, look):
     paint_face(pen, at, u, look, .03*f)
     paint_hair(pen, at, u, look, -.012*f)
 
-# %% ../nbs/02_players.ipynb #00000051
+# %% ../nbs/02_players.ipynb #00000052
 def paint_face(pen, at, u, look, t):
     "Eyes, brows, nose, mouth, beard and glasses, shifted by `t`."
     if look.beard: pen.fill([at(-.068 + t*.5, .02), at(-.05 + t, .045), at(t, .038), at(.05 + t, .045), at(.068 + t*.5, .02), at(.06, .075), at(t*.6 + .025, .112), at(t*.6 - .025, .112), at(-.06, .075)], look.hair, .95)
@@ -483,7 +487,7 @@ def paint_face(pen, at, u, look, t):
     if pen.fine: pen.line([at(t*1.3 - .01, .032), at(t*1.35, .0355), at(t*1.3 + .01, .032)], [.001, .002, .001], look.skin, .6)
     if pen.fine: pen.glow(pen.ellipse(at(t*.8 - .042, .03), .018*u, .8), .07)
 
-# %% ../nbs/02_players.ipynb #00000052
+# %% ../nbs/02_players.ipynb #00000053
 def paint_back_hair(pen, at, look, t):
     "What hangs behind the head and neck."
     if look.style == 'long': pen.fill([at(t - .085, -.03), at(t - .1, .08), at(t - .092, .19), at(t + .092, .19), at(t + .1, .08), at(t + .085, -.03)], look.hair, .75)
@@ -494,7 +498,7 @@ def paint_back_hair(pen, at, look, t):
 CROWN = -.079+.02j, -.083-.03j, -.07-.078j, -.038-.108j, -.115j, .038-.108j, .07-.078j, .083-.03j, .079+.02j
 CAP = {fine: curve(*CROWN, n=6 if fine else 1) for fine in (False, True)}
 
-# %% ../nbs/02_players.ipynb #00000053
+# %% ../nbs/02_players.ipynb #00000054
 FRINGE = dict(short=((.066, -.03), (.045, -.055), (0, -.06), (-.045, -.055), (-.066, -.03)),
               side=((.068, -.02), (.05, -.04), (.0, -.05), (-.04, -.07), (-.068, -.03)),
               long=((.07, .02), (.056, -.03), (.012, -.075), (-.03, -.05), (-.066, .0), (-.072, .02)),
@@ -514,7 +518,7 @@ def paint_hair(pen, at, u, look, t):
         for m in (-1, 1): pen.fill([at(m*x + t, y) for x, y in LOCKS[look.style]], look.hair, .95 - .1*m)
     pen.glow([at(-.06 + t, -.07), at(-.02 + t, -.1), at(.0 + t, -.098), at(-.045 + t, -.062)], .16)
 
-# %% ../nbs/02_players.ipynb #00000054
+# %% ../nbs/02_players.ipynb #00000055
 def paint_arm(pen, P, look, side):
     "Sleeve and skin from the shoulder over the elbow to the palm."
     s, e, h = P[side + '_shoulder'], P[side + '_elbow'], P[side + '_hand']
@@ -531,17 +535,17 @@ def paint_arm(pen, P, look, side):
         for t in (.3, .55, .8) if look.sleeves else (.12, .34): pen.line([mix(s, e, t), mix(s, e, t + .1)], (.0445 - .006*t)*w, look.second)
     limb(pen, mix(e, h, .78), mix(e, h, .94), .022, .026, look.skin)
 
-# %% ../nbs/02_players.ipynb #00000055
+# %% ../nbs/02_players.ipynb #00000056
 def paint_fingers(pen, P, look, side, axis, down=(1, 1, 1, 1)):
     "Four fingers across something that lies along `axis`; a finger that is up stands off."
     h, e = P[side + '_hand'], P[side + '_elbow']
     across = 1j*axis if (1j*axis*(h - e).conjugate()).real > 0 else -1j*axis
     for i, pressed in enumerate(down):
         root = h + axis*(i - 1.5)*.0165 - across*.014
-        if not pressed: limb(pen, root - across*.006, root - across*.004 - .026j, .009, .0075, look.skin, 1.06)
+        if not pressed: limb(pen, root - across*.006, root + across*.006 - .034j, .0095, .008, look.skin, 1.08)
         else: limb(pen, root, root + across*.03, .0095, .0085, look.skin, 1.03)
 
-# %% ../nbs/02_players.ipynb #00000058
+# %% ../nbs/02_players.ipynb #00000059
 def tinted(colour, look):
     "An instrument's colour in this song."
     return tuple(c*t for c, t in zip(colour, look.tint))
@@ -567,7 +571,7 @@ def paint_keys(pen, a, b, n, colour=SILVER, r=.0075):
     "A row of keys from `a` to `b`."
     for i in range(n): pen.disc(mix(a, b, i/(n - 1)), r, colour, .85 + .3*(i % 2))
 
-# %% ../nbs/02_players.ipynb #0000005a
+# %% ../nbs/02_players.ipynb #0000005b
 def behind_trombone(pen, P, look):
     gold, a, d, b = tinted(GOLD, look), P['start'], P['d'], P['bell']
     back = b - d*.24
@@ -586,7 +590,7 @@ def paint_trombone(pen, P, look):
     tube(pen, cone, flare(9, .012, .1, 4), gold)
     paint_bell(pen, b, d, .115, gold, .8)
 
-# %% ../nbs/02_players.ipynb #0000005d
+# %% ../nbs/02_players.ipynb #0000005e
 def hold_bowed(P, m, name, tail, scroll, bow, length):
     "Left hand at the stop, bow across the strings before the bridge, right hand at the frog."
     at = lambda s: mix(scroll, tail, s)
@@ -596,7 +600,7 @@ def hold_bowed(P, m, name, tail, scroll, bow, length):
              frog=touch - bow*length*stroke(m), tip=touch + bow*length*(1 - stroke(m)))
     P['right_hand'] = P['frog'] + bow*.012
 
-# %% ../nbs/02_players.ipynb #0000005e
+# %% ../nbs/02_players.ipynb #0000005f
 def hold_violin(P, m, look, name='violin', size=.45):
     look_at(P, .55, 9)
     chin = P['neck'] + .035 + .0j
@@ -606,7 +610,7 @@ def hold_violin(P, m, look, name='violin', size=.45):
 
 def hold_viola(P, m, look): hold_violin(P, m, look, 'viola', .53)
 
-# %% ../nbs/02_players.ipynb #0000005f
+# %% ../nbs/02_players.ipynb #00000060
 def hold_cello(P, m, look):
     look_at(P, -.25, -3)
     tail = P['hip'] + .0 + .27j
@@ -621,7 +625,7 @@ def hold_double_bass(P, m, look):
     hold_bowed(P, m, 'double_bass', tail, tail + d*1.26, spin(8), .42)
     P.update(left_pole=1 + .5j, right_pole=-1 + .6j, left_depth=.22, right_depth=.2)
 
-# %% ../nbs/02_players.ipynb #00000063
+# %% ../nbs/02_players.ipynb #00000064
 OUTLINE = 0j, .02+.30j, .1+.44j, .2+.46j, .3+.4j, .42+.29j, .52+.31j, .62+.45j, .75+.53j, .88+.49j, .97+.3j, 1+0j
 WAIST = {False: curve(*OUTLINE, n=2), True: curve(*OUTLINE, n=6)}
 
@@ -633,7 +637,7 @@ def paint_neck(pen, at, wood, width):
     pen.disc(at(.012, .02), width*.105, wood, .85)
     pen.disc(at(.012, .02), width*.05, wood, .5)
 
-# %% ../nbs/02_players.ipynb #00000064
+# %% ../nbs/02_players.ipynb #00000065
 WOODS = dict(violin=(190, 92, 38), viola=(146, 70, 34), cello=(206, 108, 42), double_bass=(106, 60, 34))
 
 def paint_corpus(pen, at, d, wood, width):
@@ -648,7 +652,7 @@ def paint_corpus(pen, at, d, wood, width):
     pen.glow([at(.4 + .6*z.real, -z.imag*.97) for z in waist] + [at(.4 + .6*z.real, -z.imag*.7) for z in waist[::-1]], -.25)
     for x in (-.24, .24): pen.line(curve(at(.68, x*.75), at(.71, x*.9), at(.76, x), at(.81, x*1.2), n=2), width*.024, BLACK)
 
-# %% ../nbs/02_players.ipynb #00000065
+# %% ../nbs/02_players.ipynb #00000066
 def paint_fiddle(pen, P, wood, width):
     "Violin, viola, cello and bass: one shape in four sizes."
     a, b = P['scroll'], P['tail']
@@ -662,7 +666,7 @@ def paint_fiddle(pen, P, wood, width):
     pen.line([at(.757, -.18), at(.757, .18)], width*.03, (230, 196, 140))
     for x in (-.05, -.017, .017, .05) if pen.fine else (-.035, .035): pen.line([at(.1, x*.8), at(.82, x)], max(width*.007, .0011), STRING)
 
-# %% ../nbs/02_players.ipynb #00000066
+# %% ../nbs/02_players.ipynb #00000067
 def paint_violin(pen, P, look): paint_fiddle(pen, P, tinted(WOODS['violin'], look), .165)
 
 def paint_viola(pen, P, look): paint_fiddle(pen, P, tinted(WOODS['viola'], look), .205)
@@ -680,56 +684,56 @@ def paint_bow(pen, P):
     pen.line(curve(f + up*.02, mix(f, t, .5) + up*.009, t + up*.016, t), .0052, (112, 58, 30))
     pen.line([f + up*.008, mix(f, t, .07) + up*.008], .011, BLACK)
 
-# %% ../nbs/02_players.ipynb #00000069
+# %% ../nbs/02_players.ipynb #0000006a
 def hold_flute(P, m, look):
     look_at(P, -.2 + .2*look.side, 4)
-    hold_pipe(P, m, spin(172 + look.tilt + 8*(m.loudness - .5)), .5, .3, .62)
+    hold_pipe(P, m, spin(172 + look.tilt + 9*lift('flute', m)), .5, .3, .62)
     P.update(right_pole=-.35 + 1j, left_pole=-.1 + 1j)
 
 def hold_clarinet(P, m, look):
     look_at(P, .45*look.side)
-    hold_pipe(P, m, spin(90 - look.side*(14 + 14*look.turn + 12*m.loudness) + look.tilt), .5, .36, .66)
+    hold_pipe(P, m, spin(90 - look.side*(20 + 14*look.turn + 11*lift('clarinet', m)) + look.tilt), .5, .36, .66)
 
 def hold_oboe(P, m, look):
     look_at(P, .45*look.side)
-    hold_pipe(P, m, spin(90 - look.side*(22 + 14*look.turn + 12*m.loudness) + look.tilt), .46, .38, .68)
+    hold_pipe(P, m, spin(90 - look.side*(28 + 14*look.turn + 11*lift('oboe', m)) + look.tilt), .46, .38, .68)
 
 def hold_trumpet(P, m, look):
     look_at(P, .8, 2)
-    hold_pipe(P, m, spin(4 + look.tilt - 12*(m.loudness - .5)), .42, .47, .5)
+    hold_pipe(P, m, spin(4 + look.tilt - 10*lift('trumpet', m)), .42, .47, .5)
     P.update(right_pole=-.1 + 1j, left_pole=.35 + 1j, left_depth=.2)
 
-# %% ../nbs/02_players.ipynb #0000006a
+# %% ../nbs/02_players.ipynb #0000006b
 def hold_bassoon(P, m, look):
     look_at(P, .1)
-    boot, d = P['hip'] - .21 + .12j, unit(.44 - .9j) * spin(look.tilt*.5 + 3*(m.loudness - .5))
-    P.update(start=P['mouth'], boot=boot, d=d, bell=boot + d*1.02, tip=boot + d*1.02, right_hand=boot + d*.27, left_hand=boot + d*.52,
+    boot, d = P['hip'] - .21 + .12j, unit(.44 - .9j) * spin(look.tilt*.5 + 4*lift('bassoon', m))
+    P.update(start=P['mouth'] + (.025j if m.rests else 0), boot=boot, d=d, bell=boot + d*1.02, tip=boot + d*1.02, right_hand=boot + d*.27, left_hand=boot + d*.52,
              right_pole=-1 + .6j, left_pole=.6 + 1j)
 
 def hold_sax(P, m, look):
     look_at(P, -.2)
-    a, d = P['mouth'] + (.02j if m.rests else 0), spin(106 + look.tilt + 7*(m.loudness - .5))
+    a, d = P['mouth'] + (.02j if m.rests else 0), spin(106 + look.tilt + 7*lift('sax', m))
     top = a - .06 + .035j
     low = top + d*.47
     P.update(start=a, d=d, top=top, low=low, left_hand=mix(top, low, .27), right_hand=mix(top, low, .66),
              bell=low - .155 - .2j, tip=low - .155 - .2j, right_pole=-1 + .5j)
 
-# %% ../nbs/02_players.ipynb #0000006b
+# %% ../nbs/02_players.ipynb #0000006c
 def hold_horn(P, m, look):
     look_at(P, .15, 3)
     a = P['mouth'] + (.02j if m.rests else 0)
-    c = a + .03 + .26j + .02j*(.5 - m.loudness)
+    c = a + .03 + .26j - .025j*lift('horn', m)
     P.update(start=a, coil=c, d=1j, left_hand=c + .1 - .015j, bell=c - .22 + .12j, tip=c - .22 + .12j, right_hand=c - .2 + .125j,
              right_pole=-1 + .3j, left_pole=1 + .7j, right_depth=.08)
 
 def hold_tuba(P, m, look):
     look_at(P, .15)
     c = P['hip'] + .03 - .1j
-    bell = c + .19 - .56j + look.tilt*.006
-    P.update(start=P['mouth'], coil=c, d=-1j, bell=bell, tip=bell, right_hand=c - .075 - .055j, left_hand=c + .18 + .06j,
+    bell = c + .19 - .56j + look.tilt*.006 + .03*lift('tuba', m)
+    P.update(start=P['mouth'] + (.025j if m.rests else 0), coil=c, d=-1j, bell=bell, tip=bell, right_hand=c - .075 - .055j, left_hand=c + .18 + .06j,
              right_pole=-1 + .6j, left_pole=1 + .5j)
 
-# %% ../nbs/02_players.ipynb #0000006e
+# %% ../nbs/02_players.ipynb #0000006f
 def paint_flute(pen, P, look):
     a, b, d = P['start'], P['bell'], P['d']
     pts = straight(a - d*.07, b)
@@ -751,7 +755,7 @@ def paint_oboe(pen, P, look):
     tube(pen, pts[3:], [.0095]*10 + [.013, .0195, .021, .018], (46, 40, 42), 1.9)
     paint_keys(pen, mix(pts[0], pts[-1], .26), mix(pts[0], pts[-1], .8), 12, r=.0065)
 
-# %% ../nbs/02_players.ipynb #0000006f
+# %% ../nbs/02_players.ipynb #00000070
 def paint_bassoon(pen, P, look):
     a, b, d = P['boot'], P['bell'], P['d']
     n, wood = -1j*d, tinted((128, 46, 28), look)
@@ -764,7 +768,7 @@ def paint_bassoon(pen, P, look):
     pen.line([b - n*.02 - d*.02, b - n*.02 + d*.004], .0255, IVORY)
     paint_keys(pen, mix(a, b, .06) + n*.012, mix(a, b, .6) + n*.012, 12)
 
-# %% ../nbs/02_players.ipynb #00000070
+# %% ../nbs/02_players.ipynb #00000071
 def paint_sax(pen, P, look):
     gold, t, l, b = tinted(GOLD, look), P['top'], P['low'], P['bell']
     pen.line(straight(P['start'], mix(P['start'], t, .4), 2), .011, BLACK)
@@ -775,7 +779,7 @@ def paint_sax(pen, P, look):
     paint_keys(pen, mix(t, l, .08) + .01, mix(t, l, .98) + .01, 10, gold, .0135)
     paint_keys(pen, mix(t, l, .1) - .012, mix(t, l, .9) - .012, 7, IVORY, .006)
 
-# %% ../nbs/02_players.ipynb #00000071
+# %% ../nbs/02_players.ipynb #00000072
 def paint_trumpet(pen, P, look):
     gold, a, b, d = tinted(GOLD, look), P['start'], P['bell'], P['d']
     at = lambda s, y=0.: mix(a, b, s) + 1j*d*y
@@ -787,10 +791,10 @@ def paint_trumpet(pen, P, look):
     paint_bell(pen, b, d, .09, gold, .3)
     for i, pressed in enumerate(valves('trumpet', P['pitch'])):
         x = .41 + .075*i
-        tube(pen, [at(x, -.065 + .022*pressed), at(x, -.03)], .005, SILVER)
+        tube(pen, [at(x, -.075 + .034*pressed), at(x, -.03)], .006, SILVER)
         tube(pen, [at(x, -.036), at(x, .085)], .0135, gold)
 
-# %% ../nbs/02_players.ipynb #00000072
+# %% ../nbs/02_players.ipynb #00000073
 def paint_horn(pen, P, look):
     gold, c, b = tinted((218, 164, 70), look), P['coil'], P['bell']
     tube(pen, pen.curve(P['start'], P['start'] + .015 + .06j, c + .04 - .17j, c + .125 - .05j, c + .13), [.014] + [.008]*(4*pen.steps), gold)
@@ -800,7 +804,7 @@ def paint_horn(pen, P, look):
     paint_bell(pen, b, unit(b - pts[-2]), .128, gold, .55)
     for i, pressed in enumerate(valves('horn', P['pitch'])): pen.disc(c + .068 - .014*pressed + (.038*i - .04)*1j, .0155, SILVER, 1 - .2*pressed)
 
-# %% ../nbs/02_players.ipynb #00000073
+# %% ../nbs/02_players.ipynb #00000074
 def paint_tuba(pen, P, look):
     gold, c, b = tinted(GOLD, look), P['coil'], P['bell']
     pts = pen.curve(c + .04 + .11j, c + .035 - .07j, c - .055 - .16j, c - .15 - .06j, c - .155 + .13j, c - .07 + .265j, c + .07 + .265j,
@@ -811,10 +815,10 @@ def paint_tuba(pen, P, look):
     tube(pen, pen.curve(P['start'], P['start'] + .05 + .015j, c + .06 - .22j, c + .03 - .06j), [.018] + [.009]*(3*pen.steps), SILVER)
     for i, pressed in enumerate(valves('tuba', P['pitch'])):
         x = c - .1 + .045*i
-        tube(pen, [x - (.085 - .024*pressed)*1j, x - .03j], .007, SILVER)
+        tube(pen, [x - (.095 - .045*pressed)*1j, x - .03j], .008, SILVER)
         tube(pen, [x - .04j, x + .1j], .0175, SILVER, .85)
 
-# %% ../nbs/02_players.ipynb #00000075
+# %% ../nbs/02_players.ipynb #00000076
 HOLD = dict(bassoon=hold_bassoon, cello=hold_cello, clarinet=hold_clarinet, double_bass=hold_double_bass, flute=hold_flute,
             horn=hold_horn, oboe=hold_oboe, sax=hold_sax, trombone=hold_trombone, trumpet=hold_trumpet, tuba=hold_tuba,
             viola=hold_viola, violin=hold_violin)
@@ -825,7 +829,7 @@ def pose(instrument: str, moment: Moment, look: Look) -> dict:
     HOLD[instrument](P, moment, look)
     return bend_arms(dict(P, pitch=moment.pitch))
 
-# %% ../nbs/02_players.ipynb #00000076
+# %% ../nbs/02_players.ipynb #00000077
 def keypoints(instrument: str, # one of INSTRUMENTS
               moment: Moment,
               look: Look) -> np.ndarray: # float32 (len(KEYPOINTS), 2): x, y in 0..1 of the square picture
@@ -834,7 +838,7 @@ def keypoints(instrument: str, # one of INSTRUMENTS
     P, (scale, origin) = pose(instrument, moment, look), camera(look, 1.)
     return np.array([(z.real, z.imag) for z in (P[k]*scale + origin for k in KEYPOINTS)], np.float32)
 
-# %% ../nbs/02_players.ipynb #00000079
+# %% ../nbs/02_players.ipynb #0000007a
 PAINT = dict(bassoon=paint_bassoon, cello=paint_cello, clarinet=paint_clarinet, double_bass=paint_double_bass, flute=paint_flute,
              horn=paint_horn, oboe=paint_oboe, sax=paint_sax, trombone=paint_trombone, trumpet=paint_trumpet, tuba=paint_tuba,
              viola=paint_viola, violin=paint_violin)
@@ -857,7 +861,7 @@ def paint_player(pen, instrument, moment, look):
     for side in front: paint_arm(pen, P, look, side)
     paint_hands(pen, P, instrument, look)
 
-# %% ../nbs/02_players.ipynb #0000007a
+# %% ../nbs/02_players.ipynb #0000007b
 def paint_hands(pen, P, instrument, look):
     "The fingers, on top of everything."
     if instrument in STRINGS:
@@ -869,7 +873,7 @@ def paint_hands(pen, P, instrument, look):
     paint_fingers(pen, P, look, 'left', axis, left)
     if instrument != 'horn': paint_fingers(pen, P, look, 'right', axis, right)
 
-# %% ../nbs/02_players.ipynb #0000007b
+# %% ../nbs/02_players.ipynb #0000007c
 def draw_frame(instrument: str, # one of INSTRUMENTS
                moment: Moment,  # what is played now
                look: Look,      # who plays it
