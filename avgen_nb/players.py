@@ -185,7 +185,7 @@ class Look:
     stand: complex          # corner of the music stand
 
 # %% ../nbs/02_players.ipynb #00000021
-SKINS = (255, 222, 196), (244, 200, 168), (226, 178, 138), (200, 142, 100), (154, 104, 72), (112, 74, 54)
+SKINS = (246, 208, 180), (238, 192, 158), (226, 178, 138), (200, 142, 100), (154, 104, 72), (112, 74, 54)
 HAIRS = (30, 24, 22), (52, 36, 26), (88, 58, 38), (136, 92, 50), (206, 170, 100), (156, 152, 150), (132, 60, 34)
 STYLES = 'short', 'short', 'side', 'long', 'bob', 'bun', 'curls', 'bald', 'pony'
 CLOTHES = ((236, 236, 232), (40, 40, 46), (176, 44, 48), (58, 120, 84), (230, 196, 84), (112, 84, 146), (232, 156, 172),
@@ -346,13 +346,15 @@ STEEL, STRING, IVORY = (150, 152, 158), (236, 232, 216), (240, 236, 222)
 def backdrop(look, x, y):
     "The blue curtain at x, y (arrays): hanging folds, and the creases of a cloth that lay in a box."
     c = look.cloth
-    warp = x + .018*np.sin(4*y + 6*c[0]) + .012*np.sin(9*y + 6*x + 6*c[1]) + .006*np.sin(23*y - 9*x + 6*c[9])
-    pleat = lambda f, p: np.abs(np.sin(np.pi*f*warp + p))**.6
-    fold = .62*pleat(4 + 3*c[2], 6*c[3] + np.sin(2.5*y + 6*c[4])) + .38*pleat(9 + 6*c[5], 6*c[6] + 1.5*np.sin(4*y))
+    warp = x + .012*np.sin(3*y + 6*c[0]) + .008*np.sin(8*y + 5*x + 6*c[1])
+    pleat = lambda f, p: np.abs(np.sin(np.pi*f*warp + p))**.7
     ridge = lambda t: np.abs((t % 1)*2 - 1)
-    crease = ridge(1.7*x + (2.5 + 2*c[7])*y + c[8] + .2*np.sin(6*x)) - ridge(2.6*x - (3 + 2*c[9])*y + c[10] + .25*np.sin(5*y))
-    level = np.clip(.18 + .85*fold + .2*crease - .2*(y - .4), .14, 1.3)[..., None]
-    return np.clip(level*np.array((36 + 18*c[10], 68 + 22*c[11], 186))*np.array(look.light), 0, 255).astype(np.uint8)
+    fold = .6*pleat(3 + 3*c[2], 6*c[3] + np.sin(2*y + 6*c[4])) + .4*pleat(7 + 5*c[5], 6*c[6] + 2.2*np.sin(3*y + 6*c[9]))
+    bend = .12*np.sin(6*x + 4*y + 6*c[10]) + .07*np.sin(13*x - 9*y)
+    crease = ridge(1.3*x + (2 + 1.5*c[7])*y + c[8] + bend) + ridge(2.1*x - (2.4 + 1.5*c[9])*y + c[10] - bend) - 1
+    dent = ridge(4*x + 5*y + c[1] + 2*bend)*ridge(3*x - 6*y + c[2] + 2*bend) - .25
+    level = np.clip(.34 + .62*fold + .34*crease*fold + .3*dent - .15*(y - .4), .16, 1.35)[..., None]
+    return np.clip(level*np.array((36 + 18*c[10], 68 + 22*c[11], 190))*np.array(look.light), 0, 255).astype(np.uint8)
 
 # %% ../nbs/02_players.ipynb #00000047
 def paint_foam(pen, x):
@@ -601,14 +603,14 @@ def hold_bowed(P, m, name, tail, scroll, bow, length):
     P['right_hand'] = P['frog'] + bow*.012
 
 # %% ../nbs/02_players.ipynb #0000005f
-def hold_violin(P, m, look, name='violin', size=.45):
+def hold_violin(P, m, look, name='violin', size=.43, droop=3):
     look_at(P, .55, 9)
     chin = P['neck'] + .035 + .0j
-    d = spin(4 + look.tilt - 8*(m.loudness - .5))
+    d = spin(droop + look.tilt - 8*(m.loudness - .5))
     hold_bowed(P, m, name, chin, chin + d*size, spin(-56), .46)
     P.update(left_pole=.1 + 1j, right_pole=-1 + .45j, left_depth=.14)
 
-def hold_viola(P, m, look): hold_violin(P, m, look, 'viola', .53)
+def hold_viola(P, m, look): hold_violin(P, m, look, 'viola', .55, 9)
 
 # %% ../nbs/02_players.ipynb #00000060
 def hold_cello(P, m, look):
@@ -638,7 +640,7 @@ def paint_neck(pen, at, wood, width):
     pen.disc(at(.012, .02), width*.05, wood, .5)
 
 # %% ../nbs/02_players.ipynb #00000065
-WOODS = dict(violin=(190, 92, 38), viola=(146, 70, 34), cello=(206, 108, 42), double_bass=(106, 60, 34))
+WOODS = dict(violin=(206, 104, 42), viola=(132, 62, 34), cello=(206, 108, 42), double_bass=(106, 60, 34))
 
 def paint_corpus(pen, at, d, wood, width):
     "The hollow body: rim, belly with a glow, f-holes."
@@ -667,9 +669,9 @@ def paint_fiddle(pen, P, wood, width):
     for x in (-.05, -.017, .017, .05) if pen.fine else (-.035, .035): pen.line([at(.1, x*.8), at(.82, x)], max(width*.007, .0011), STRING)
 
 # %% ../nbs/02_players.ipynb #00000067
-def paint_violin(pen, P, look): paint_fiddle(pen, P, tinted(WOODS['violin'], look), .165)
+def paint_violin(pen, P, look): paint_fiddle(pen, P, tinted(WOODS['violin'], look), .155)
 
-def paint_viola(pen, P, look): paint_fiddle(pen, P, tinted(WOODS['viola'], look), .205)
+def paint_viola(pen, P, look): paint_fiddle(pen, P, tinted(WOODS['viola'], look), .22)
 
 def paint_cello(pen, P, look): paint_fiddle(pen, P, tinted(WOODS['cello'], look), .36)
 
@@ -692,11 +694,11 @@ def hold_flute(P, m, look):
 
 def hold_clarinet(P, m, look):
     look_at(P, .45*look.side)
-    hold_pipe(P, m, spin(90 - look.side*(20 + 14*look.turn + 11*lift('clarinet', m)) + look.tilt), .5, .36, .66)
+    hold_pipe(P, m, spin(90 - look.side*(15 + 8*look.turn + 9*lift('clarinet', m)) + look.tilt), .54, .34, .62)
 
 def hold_oboe(P, m, look):
     look_at(P, .45*look.side)
-    hold_pipe(P, m, spin(90 - look.side*(28 + 14*look.turn + 11*lift('oboe', m)) + look.tilt), .46, .38, .68)
+    hold_pipe(P, m, spin(90 - look.side*(35 + 10*look.turn + 9*lift('oboe', m)) + look.tilt), .45, .38, .68)
 
 def hold_trumpet(P, m, look):
     look_at(P, .8, 2)
@@ -743,16 +745,16 @@ def paint_flute(pen, P, look):
 
 def paint_clarinet(pen, P, look):
     pts = straight(P['start'], P['bell'], 14)
-    tube(pen, pts, [.008, .013] + flare(13, .0175, .046, 6), (56, 52, 56), 1.9)
+    tube(pen, pts, [.008, .014] + flare(13, .02, .056, 5), (56, 52, 56), 1.9)
     paint_keys(pen, mix(pts[0], pts[-1], .24), mix(pts[0], pts[-1], .84), 10)
-    for i in (2, 4, 8, 12): pen.line([pts[i], mix(pts[i], pts[i+1], .4)], .02, SILVER)
-    pen.oval(pts[-1], 1j*P['d']*.047, .35, (70, 66, 70))
-    pen.oval(pts[-1], 1j*P['d']*.036, .35, (12, 12, 14))
+    for i in (2, 4, 8, 12): pen.line([pts[i], mix(pts[i], pts[i+1], .4)], .023, SILVER)
+    pen.oval(pts[-1], 1j*P['d']*.057, .35, (84, 80, 84))
+    pen.oval(pts[-1], 1j*P['d']*.045, .35, (12, 12, 14))
 
 def paint_oboe(pen, P, look):
     pts = straight(P['start'], P['bell'], 16)
     pen.line(pts[:4], .0042, (222, 186, 124))
-    tube(pen, pts[3:], [.0095]*10 + [.013, .0195, .021, .018], (46, 40, 42), 1.9)
+    tube(pen, pts[3:], [.009]*10 + [.012, .018, .02, .017], (46, 40, 42), 1.9)
     paint_keys(pen, mix(pts[0], pts[-1], .26), mix(pts[0], pts[-1], .8), 12, r=.0065)
 
 # %% ../nbs/02_players.ipynb #00000070
