@@ -47,12 +47,10 @@ MEMORY = '''
 import torch
 from benchmarks.data import draw_batches, made_up_pairs
 from benchmarks.measure import peak_gib
-start = peak_gib()
 pairs = made_up_pairs(71_230)
 print(peak_gib())
-from benchmarks.training import our_step
-step = our_step(pairs, width=64)
-for _ in range(2): step()
+from benchmarks.training import game, train
+train(game(pairs), 2)
 print(peak_gib())
 '''
 
