@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import __version__
-from .nets import CHEN_PICTURE, CHEN_SOUND, MODALITIES, Decoder, Discriminator, Encoder
+from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Encoder
 from .training import fit, load_nets, save_nets
 
 # %% ../nbs/10_cgan.ipynb #00000008
@@ -92,7 +92,7 @@ CHEN_I2S = Recipe('I2S-paper', 'picture', 'sound', plan=CHEN_PICTURE)
 
 # %% ../nbs/10_cgan.ipynb #0000002c
 STABLE = dict(game='hinge', spectral=True, average=.995, decay=True, unit_phi=True, norm=True, vary=1., width=32, hidden=(128,), keep=(.8,),
-              plan=(16, 'M', 32, 'M', 64, 'M', 128, 'M'), rates=(4e-4, 4e-4), betas=(0., .9))
+              plan=DEEP, rates=(4e-4, 4e-4), betas=(0., .9))
 S2I_C = replace(CHEN_S2I, name='S2I-C', **STABLE)
 S2I_N = replace(S2I_C, name='S2I-N', mismatch=False)
 I2S = replace(CHEN_I2S, name='I2S', **STABLE)
@@ -214,8 +214,8 @@ class Generator:
 # %% ../nbs/10_cgan.ipynb #0000003e
 def judge_of(data, recipe, quiet=True):
     "The judge of what a recipe makes, trained on the real targets of these very splits (lesson 08)."
-    from avgen_nb.judges import judges_for
-    return judges_for(data, only=(recipe.target,), quiet=quiet)[recipe.target]
+    from avgen_nb.judges import judge_for
+    return judge_for(recipe.target, data, quiet=quiet)
 
 # %% ../nbs/10_cgan.ipynb #00000042
 def recipe_named(name):

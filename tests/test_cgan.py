@@ -1,0 +1,157 @@
+"The game of Chen et al. against hand-computed cases, and runs that are kept, opened and scored."
+import json
+import math
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from avgen_nb import cgan
+from avgen_nb.cgan import RECIPES, CrossModalGAN, Generator, gan_cls_d, gan_cls_g, hinge_d, hinge_g, mismatched
+from avgen_nb.nets import MODALITIES, PICTURE, SOUND, Encoder
+from avgen_nb.pairs import Pairs
+from avgen_nb.training import fit
+
+N, CLASSES = 48, ('flute', 'tuba', 'violin')
+TINY = dict(width=4, batch=12, hidden=(16,), keep=(.8,), plan=('8/2', '8/2'), norm=True,
+            steps=dict(test=3, cpu=3), encoder_steps=dict(test=3, cpu=3))
+
+
+def made_up_pairs(seed=0, n=N, first_song=0):
+    g = torch.Generator().manual_seed(seed)
+    label, every = torch.arange(n) % 3, torch.arange(n)
+    sounds = (torch.rand(n, 1, 128, 44, generator=g) - 1 + .4 * label[:, None, None, None]).clamp(-1, 1)
+    pictures = (torch.rand(n, 3, 64, 64, generator=g) * 80 + 80 * label[:, None, None, None]).to(torch.uint8)
+    return Pairs(pictures, sounds.half(), label, label, first_song + every // 8 * 3 + label, CLASSES, every, every)
+
+
+@pytest.fixture
+def data():
+    return dict(train=made_up_pairs(0), dev=made_up_pairs(1, first_song=100), test=made_up_pairs(2, first_song=200))
+
+
+def tiny(name): return replace(RECIPES[name], **TINY)
+
+
+def test_d_loss_is_the_papers_by_hand():
+    s_r, s_w, s_f = torch.tensor([2.]), torch.tensor([-1.]), torch.tensor([.5])
+    S = lambda s: 1 / (1 + math.exp(-s))
+    by_hand = -math.log(S(2)) - .5 * (math.log(1 - S(-1)) + math.log(1 - S(.5)))
+    assert gan_cls_d(s_r, s_w, s_f).item() == pytest.approx(by_hand, rel=1e-5)
+    assert gan_cls_g(s_f).item() == pytest.approx(-math.log(S(.5)), rel=1e-5)
+
+
+def test_without_the_mismatch_the_fake_counts_whole():
+    s_r, s_f = torch.tensor([2.]), torch.tensor([.5])
+    by_hand = math.log(1 + math.exp(-2)) + math.log(1 + math.exp(.5))
+    assert gan_cls_d(s_r, None, s_f).item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_hinge_by_hand():
+    s = torch.tensor
+    assert hinge_d(s([.25]), s([-2.]), s([.5])).item() == pytest.approx(.75 + .5 * (0 + 1.5))
+    assert hinge_g(s([.5, 1.5])).item() == -1
+
+
+def test_mismatches_are_of_another_class_and_uniform():
+    labels = torch.tensor([0] * 2 + [1] * 3 + [2] * 5)
+    g = torch.Generator().manual_seed(0)
+    draws = torch.stack([mismatched(labels, g) for _ in range(4000)])
+    assert (labels[draws] != labels).all()
+    share = torch.bincount(draws[:, 0], minlength=10)[2:] / 4000      # item 0 may meet items 2..9
+    assert (share - 1 / 8).abs().max() < .025
+
+
+def test_a_batch_of_one_class_has_no_mismatch():
+    with pytest.raises(ValueError, match='two labels'): mismatched(torch.zeros(4, dtype=torch.long), torch.Generator())
+
+
+def test_every_number_of_a_recipe_survives_json():
+    for recipe in RECIPES.values():
+        assert cgan.recipe_from(json.loads(json.dumps(asdict(recipe)))) == recipe
+
+
+def test_the_papers_recipe_has_the_papers_numbers():
+    paper = RECIPES['S2I-C-paper']
+    assert (paper.phi, paper.z, 8 * paper.width, paper.game, paper.mismatch) == (64, 10, 512, 'gan-cls', True)
+    assert RECIPES['S2I-N'] == replace(RECIPES['S2I-C'], name='S2I-N', mismatch=False)
+    assert (RECIPES['I2S'].source, RECIPES['I2S'].target) == (RECIPES['S2I-C'].target, RECIPES['S2I-C'].source)
+
+
+def test_an_unknown_recipe_or_budget_names_the_known():
+    with pytest.raises(ValueError, match="no recipe 'S2I-X'.*S2I-C"): cgan.recipe_named('S2I-X')
+    with pytest.raises(ValueError, match="no budget 'week'.*cpu"): cgan.steps_for(RECIPES['I2S'], 'week')
+
+
+@pytest.mark.parametrize('name', list(RECIPES))
+def test_one_step_of_the_game_moves_g_and_d_and_not_the_encoder(name, data):
+    recipe = tiny(name)
+    source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
+    E = Encoder(source, 3, recipe.plan, recipe.norm, recipe.hidden, recipe.phi, recipe.keep)
+    game = CrossModalGAN(source, target, recipe, E, data['train'])
+    before = {k: [p.clone() for p in n.parameters()] for k, n in dict(game.nets, E=E).items()}
+    stats = [b.clone() for b in E.buffers()]
+    run = fit(game, steps=1, quiet=True, average=recipe.average)
+    moved = {k: any(not torch.equal(a, b) for a, b in zip(before[k], n.parameters())) for k, n in dict(game.nets, E=E).items()}
+    assert moved == dict(G=True, D=True, E=False)
+    assert all(torch.equal(a, b) for a, b in zip(stats, E.buffers()))
+    assert set(run.averages) == ({'G'} if recipe.average else set())
+
+
+def test_a_code_of_one_length():
+    recipe = tiny('S2I-C')
+    game = CrossModalGAN(SOUND, PICTURE, recipe, Encoder(SOUND, 3, recipe.plan, True, (16,), 64, (.8,)))
+    phi = game.code(torch.randn(5, *SOUND.shape))
+    assert torch.allclose(phi.norm(dim=1), torch.full((5,), 8.), atol=1e-4)
+
+
+@pytest.fixture
+def quick_judge(monkeypatch):
+    "A judge that need not be trained."
+    from avgen_nb.judges import Judge
+    def judge_of(data, recipe, quiet=True):
+        channels = MODALITIES[recipe.target].channels
+        return Judge(channels, CLASSES, recipe.target, width=4).eval()
+    monkeypatch.setattr(cgan, 'judge_of', judge_of)
+
+
+@pytest.mark.parametrize('name', ('S2I-C', 'I2S'))
+def test_a_run_is_kept_opened_and_scored(name, data, tmp_path, quick_judge):
+    made = cgan.train_run(tiny(name), data, tmp_path / 'run', budget='test', quiet=True)
+    again = cgan.load_run(tmp_path / 'run')
+    x = getattr(data['test'].batch(torch.arange(7)), made.source.name)
+    assert torch.equal(made.generate(x), again.generate(x))
+    assert made.generate(x).shape == (7, *made.target.shape)
+    assert not torch.equal(again.generate(x, seed=1), again.generate(x, seed=2))
+    assert torch.allclose(again.generate(x, part=2), again.generate(x), atol=1e-5)
+    rows = cgan.evaluate_run(tmp_path / 'run', data)
+    assert {'balanced_accuracy', 'kid_judge', 'diversity_within'} <= {r.metric for r in rows}
+    assert rows[0].low <= rows[0].value <= rows[0].high and rows[0].chance == pytest.approx(1 / 3)
+    assert rows[0].steps == 3 and rows[0].system == name
+
+
+def test_a_run_cut_off_and_resumed_is_the_run_left_alone(data, tmp_path, quick_judge, monkeypatch):
+    whole = cgan.train_run(tiny('S2I-C'), data, tmp_path / 'whole', budget='test', quiet=True)
+    def cut(*a, **k): raise KeyboardInterrupt
+    with monkeypatch.context() as m:
+        m.setattr(cgan.CrossModalGAN, 'step', cut)
+        with pytest.raises(KeyboardInterrupt): cgan.train_run(tiny('S2I-C'), data, tmp_path / 'cut', budget='test', quiet=True)
+    assert not (tmp_path / 'cut' / 'model.safetensors').exists()
+    on = cgan.train_run(tiny('S2I-C'), data, tmp_path / 'cut', budget='test', resume=True, quiet=True)
+    for a, b in zip(whole.G.state_dict().values(), on.G.state_dict().values()): assert torch.equal(a, b)
+
+
+def test_a_folder_without_a_run_is_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match='no finished run'): cgan.load_run(tmp_path)
+
+
+def test_sounds_without_pictures_are_refused():
+    with pytest.raises(ValueError, match='go together'): cgan.open_data(sounds='somewhere')
+
+
+def test_the_generator_is_deterministic_and_frozen(data):
+    recipe = tiny('S2I-C')
+    E = Encoder(SOUND, 3, recipe.plan, True, (16,), 64, (.8,))
+    game = CrossModalGAN(SOUND, PICTURE, recipe, E)
+    model = Generator(recipe, CLASSES, E, game.nets['G'])
+    assert not any(p.requires_grad for p in (*model.E.parameters(), *model.G.parameters()))
