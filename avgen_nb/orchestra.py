@@ -181,8 +181,8 @@ def pick_note(voice,   # a Voice
              ):        # recording float32 (T,), its MIDI number
     "The recorded note nearest in pitch, between its soft and its loud take."
     k = int(np.abs(voice.keys - pitch).argmin())
-    loud = np.float32(np.clip(dynamic, 0, 1) / 32768)
-    return voice.notes[0, k] * (np.float32(1 / 32768) - loud) + voice.notes[1, k] * loud, int(voice.keys[k])
+    loud = np.float32(np.clip(dynamic, 0, 1) ** 2)
+    return (voice.notes[0, k] * (1 - loud) + voice.notes[1, k] * loud) / np.float32(32768), int(voice.keys[k])
 
 # %% ../nbs/03_orchestra.ipynb #00000027
 def envelope(n, attack, release, # samples
@@ -475,7 +475,8 @@ def nearest_pixels(arrays, # of `build_orchestra`
 # %% ../nbs/03_orchestra.ipynb #00000058
 def linear_spectrum(arrays,      # of `build_orchestra`
                     steps=40,    # rounds of L-BFGS
-                    decay=1e-4): # weight decay
+                    decay=1e-4,  # weight decay
+                    guesses=False): # also give (true, guessed) labels of the test pairs
     "Balanced accuracy on test songs of multinomial logistic regression on mean spectra (128 numbers a sound)."
     x = torch.from_numpy(arrays['lms'][:, 0].mean(-1, dtype=np.float32)); y = torch.from_numpy(arrays['label'])
     train, test = (torch.from_numpy(arrays['split'] == k) for k in (0, 2))
@@ -487,7 +488,8 @@ def linear_spectrum(arrays,      # of `build_orchestra`
         value = torch.nn.functional.cross_entropy(x[train] @ w[1:] + w[0], y[train]) + decay * (w ** 2).sum()
         value.backward(); return value
     optimizer.step(loss)
-    return _balanced(arrays['label'][test.numpy()], (x[test] @ w[1:] + w[0]).argmax(1).numpy())
+    true, guess = y[test].numpy(), (x[test] @ w[1:] + w[0]).argmax(1).numpy()
+    return (_balanced(true, guess), true, guess) if guesses else _balanced(true, guess)
 
 # %% ../nbs/03_orchestra.ipynb #0000005b
 def pair_files(folder, instrument, number, ms, validation):
@@ -503,21 +505,25 @@ def _write_picture(path, picture):
     os.replace(part, path)
 
 # %% ../nbs/03_orchestra.ipynb #0000005c
+def _write_pairs(files, song, frame):
+    "Write the missing ones of a song's files, given as (jpg, wav) in the order of time."
+    sounds, doing = cut(np.round(song.wave * 32767).astype(np.int16)), song.moments(np.arange(len(files)) / 10)
+    for (jpg, wav), sound, moment in zip(files, sounds, doing):
+        if not jpg.exists(): _write_picture(jpg, draw_frame(song.instrument, moment, song.look, *frame))
+        if not wav.exists(): write_sound(wav, torch.from_numpy(sound), stereo=True)
+
 @dataclass(frozen=True)
 class Export:
     "The songs of a plan, each written to a folder when asked for."
     plan: Plan; folder: str; frame: tuple
     def __len__(self): return len(self.plan)
     def __getitem__(self, i):
-        (label, number), song = self.plan.place(i), self.plan.song(i)
-        wave = np.round(song.wave * 32767).astype(np.int16)
-        validation = number >= sum(SIZES[self.plan.size]['songs'][:2])
-        for k, (sound, moment) in enumerate(zip(cut(wave), song.moments(np.arange(10_000) / 10))):
-            jpg, wav = pair_files(self.folder, song.instrument, number, 500 + 100 * k, validation)
-            for path in (jpg, wav): path.parent.mkdir(parents=True, exist_ok=True)
-            if not jpg.exists(): _write_picture(jpg, draw_frame(song.instrument, moment, song.look, *self.frame))
-            if not wav.exists(): write_sound(wav, torch.from_numpy(sound), stereo=True)
-        return k + 1
+        (label, number), size = self.plan.place(i), SIZES[self.plan.size]
+        n = (round(size['seconds'] * SAMPLE_RATE) - WINDOW) // STRIDE + 1
+        files = [pair_files(self.folder, INSTRUMENTS[label], number, 500 + 100 * k, number >= sum(size['songs'][:2])) for k in range(n)]
+        for path in files[0]: path.parent.mkdir(parents=True, exist_ok=True)
+        if not all(f.exists() for pair in files for f in pair): _write_pairs(files, self.plan.song(i), self.frame)
+        return n
 
 # %% ../nbs/03_orchestra.ipynb #0000005d
 def export_orchestra(folder,             # where; new, empty, or an export that was cut off

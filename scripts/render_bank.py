@@ -5,7 +5,7 @@
     python scripts/render_bank.py            # writes avgen_nb/bank/
 
 One Ogg Vorbis file per voice holds all its notes, one slot after the other, and `bank.json` says which is where.
-Each note is rendered dry (no reverb, no chorus) in two dynamics, tuned to its name within a few cents,
+Each note is rendered dry (no reverb, no chorus) in two dynamics, the soft one darkened, tuned to its name within a few cents,
 brought to one loudness, and its pitch is measured again in the file that ships.
 """
 import argparse, json, struct, subprocess, tempfile
@@ -14,6 +14,7 @@ import numpy as np, soundfile as sf
 
 RATE, HOLD, SLOT = 44100, 1.45, 1.7                # samples per second; seconds a key is down; seconds per slot
 VELOCITIES = (48, 112)                             # the font's soft and loud timbre
+DARK = 8                                           # dB per octave: the font's soft notes are too bright beside recordings of soft playing
 STEP = 2                                           # semitones between neighbouring notes
 VOICES = {                                         # voice: (instrument, General MIDI program from 0, lowest, highest note)
     'bassoon': ('bassoon', 70, 34, 74), 'cello': ('cello', 42, 36, 78), 'clarinet': ('clarinet', 71, 50, 92),
@@ -77,6 +78,13 @@ def retune(note, cents):
     return out * (p < len(note) - 2)
 
 
+def darken(note, key):
+    "A soft note as players play it: the font's, its harmonics above the first lowered by DARK dB per octave."
+    spectrum = np.fft.rfft(note)
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(note), 1 / RATE) / (440 * 2 ** ((key - 69) / 12)), 1))
+    return np.fft.irfft(spectrum * 10 ** (-DARK * octaves / 20), len(note)).astype(np.float32)
+
+
 def level(note):
     "The note at -20 dB (root mean square of its sounding part), its last 10 ms faded."
     x = note[round(.1 * RATE):round(1.3 * RATE)]
@@ -89,7 +97,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--font', default='/usr/share/sounds/sf2/FluidR3_GM.sf2')
     p.add_argument('--out', default=Path(__file__).parents[1] / 'avgen_nb' / 'bank', type=Path)
-    p.add_argument('--quality', default=.45, type=float, help='0 (small) to 1 (best) of Ogg Vorbis')
+    p.add_argument('--quality', default=.5, type=float, help='0 (small) to 1 (best) of Ogg Vorbis')
     a = p.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     index, offs = {}, []
@@ -98,7 +106,8 @@ def main():
         notes = []
         for velocity in VELOCITIES:
             raw = render(a.font, program, keys, velocity)
-            notes += [level(retune(x, cents_off(x, k))) for x, k in zip(raw, keys)]
+            raw = [retune(x, cents_off(x, k)) for x, k in zip(raw, keys)]
+            notes += [level(darken(x, k) if velocity == VELOCITIES[0] else x) for x, k in zip(raw, keys)]
         path = a.out / f'{voice}.ogg'
         with sf.SoundFile(path, 'w', RATE, 1, format='OGG', subtype='VORBIS', compression_level=1 - a.quality) as f:
             for x in notes:                        # libsndfile crashes when given minutes of Vorbis in one call
