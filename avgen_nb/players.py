@@ -135,11 +135,12 @@ def limb(pen, a, b, ra, rb, colour, k=1.0):
     pen.disc(a, ra, colour, k)
     pen.disc(b, rb, colour, k)
     pen.fill([a + n*ra, b + n*rb, b - n*rb, a - n*ra], colour, k)
+    if ra*pen.unit < 3.5: return          # a finger in a small picture
     crescent = lambda m, t: [a - u*ra, a + (m - u)*ra*.7, a + m*ra, b + m*rb, b + (m + u)*rb*.7, b + u*rb, b + m*rb*t, a + m*ra*t]
-    bands = 6 if pen.fine else 1
-    for i in range(bands):
-        pen.glow(crescent(-n, .9 - .9*(i + .6)/(bands + .2)), -.3/bands)
-        if pen.fine: pen.glow([a + n*ra*(.1 + .05*i), b + n*rb*(.1 + .05*i), b + n*rb*(.9 - .05*i), a + n*ra*(.9 - .05*i)], .14/bands)
+    if not pen.fine: return pen.fill(crescent(-n, .4), colour, k*.7)
+    for i in range(6):
+        pen.glow(crescent(-n, .9 - .9*(i + .6)/6.2), -.05)
+        pen.glow([a + n*ra*(.1 + .05*i), b + n*rb*(.1 + .05*i), b + n*rb*(.9 - .05*i), a + n*ra*(.9 - .05*i)], .023)
 
 # %% ../nbs/02_players.ipynb #0000001c
 TUBE = {False: ((1, 0, .45), (.76, .1, 1), (.24, .4, 1.45)), True: ((1, 0, .38), (.9, .03, .6), (.78, .08, .8), (.62, .17, 1), (.38, .3, 1.15), (.18, .4, 1.5))}
@@ -646,9 +647,8 @@ def paint_corpus(pen, at, d, wood, width):
     "The hollow body: rim, belly with a glow, f-holes."
     waist = WAIST[pen.fine]
     pts, ws = [at(.4 + .6*z.real) for z in waist], [width*z.imag for z in waist]
-    pen.line(pts, ws, wood, .42)
-    pen.line(pts, [max(0, w - .045*width) for w in ws], wood, .86)
-    pen.line(pts, [max(0, w - .1*width) for w in ws], wood, 1)
+    for rim, k in ((0, .42), (.045, .86), (.1, 1)) if pen.fine else ((0, .42), (.07, 1)):
+        pen.line(pts, [max(0, w - rim*width) for w in ws], wood, k)
     for s, r in ((.81, .36), (.52, .24)):
         for k in (1, .86, .72, .58, .44, .3) if pen.fine else (.8,): pen.glow(pen.ellipse(at(s, .12), d*width*r*k, 1.1), .05 if pen.fine else .2)
     pen.glow([at(.4 + .6*z.real, -z.imag*.97) for z in waist] + [at(.4 + .6*z.real, -z.imag*.7) for z in waist[::-1]], -.25)
