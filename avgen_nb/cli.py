@@ -156,6 +156,8 @@ def evaluate(args):
     from avgen_nb.metrics import rows_to_table, write_rows
     given = any((args.data, args.sounds, args.pictures, args.size))
     rows = evaluate_run(args.run, open_data(**data_of(args)) if given else None)   # none: what it was trained with
+    if given:
+        for row in rows: row.data = args.data or args.sounds or 'orchestra'
     print(rows_to_table(rows))
     write_rows(Path(args.run)/'results.jsonl', rows)
 

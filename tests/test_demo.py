@@ -135,6 +135,67 @@ def test_a_file_in_place_of_the_folder_is_a_sentence(tmp_path):
     with pytest.raises(ValueError, match='is a file'): list(demo.make_from_files([], fake_run('sound', 'picture'), tmp_path/'out'))
 
 
+def test_a_demo_goes_on_only_as_the_same_demo(tmp_path):
+    out = demo.claim(tmp_path/'demo', seed=0, budget='test')
+    assert demo.claim(out, seed=0, budget='test') == out
+    with pytest.raises(ValueError, match='other settings'): demo.claim(out, seed=1, budget='test')
+    (tmp_path/'mine'/'runs').mkdir(parents=True)
+    with pytest.raises(ValueError, match='something else'): demo.claim(tmp_path/'mine', seed=0)
+    (tmp_path/'file').write_text('x')
+    with pytest.raises(ValueError, match='is a file'): demo.claim(tmp_path/'file', seed=0)
+
+
+def test_without_a_run_a_sentence_says_how_to_get_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match='avgen train S2I-C'): demo.run_for('sound')
+    with pytest.raises(ValueError, match='avgen train I2S'): demo.run_for('picture')
+    with pytest.raises(ValueError, match='no folder'): demo.run_for('sound', 'runs/none')
+    (tmp_path/'empty').mkdir()
+    with pytest.raises(ValueError, match='no finished run'): demo.run_for('sound', 'empty')
+
+
+def test_newest_fitting_run_is_taken(tmp_path, monkeypatch):
+    import os
+    from avgen_nb import cgan
+    made = {}
+    for age, (name, source) in enumerate([('new', 'picture'), ('mid', 'sound'), ('old', 'sound')]):
+        folder = tmp_path/'demo'/'runs'/name
+        folder.mkdir(parents=True)
+        (folder/'model.safetensors').write_text('x')
+        os.utime(folder/'model.safetensors', (1e9 - age, 1e9 - age))
+        made[folder.resolve()] = SimpleNamespace(source=SimpleNamespace(name=source), target=SimpleNamespace(name='?'), folder=name)
+    monkeypatch.setattr(cgan, 'load_run', lambda folder: made[Path(folder).resolve()])
+    monkeypatch.chdir(tmp_path)
+    assert demo.run_for('sound').folder == 'mid' and demo.run_for('picture').folder == 'new'
+    with pytest.raises(ValueError, match='takes a picture'): demo.run_for('sound', 'demo/runs/new')
+
+
+def orchestra_of_two():
+    "26 pairs: two songs of 1 window each per class would do; sound and picture are constants."
+    from avgen_nb.pairs import Pairs
+    n = 26
+    label = torch.arange(n) % 2
+    truth = dict(ms=torch.arange(n) // 2 * 100 + 500, pitch=torch.where(torch.arange(n) < 4, torch.nan, 60.))
+    return Pairs(torch.zeros(n, 3, 64, 64, dtype=torch.uint8), torch.full((n, 1, 128, 44), -1.), label, label, label, ('cello', 'tuba'),
+                 torch.arange(n), torch.arange(n), truth=truth)
+
+
+def test_cases_and_films_show_what_was_given_made_and_true():
+    pairs, hear = orchestra_of_two(), lambda index: np.zeros((len(index), 22050), np.float32)
+    judge = SimpleNamespace(classes=('cello', 'tuba'), predict=lambda x: torch.tensor([[.2, .8]]).expand(len(x), 2))
+    assert (pairs.truth['pitch'][demo.one_each(pairs)] == 60).all()
+    for source, target in (('sound', 'picture'), ('picture', 'sound')):
+        cases = demo.cases_of(fake_run(source, target), judge, pairs, hear)
+        assert [c.label for c in cases] == ['cello', 'tuba'] and all(len(c.made) == 2 for c in cases)
+        assert (cases[0].given.wave is None) == (source == 'picture') and (cases[0].made[0].wave is None) == (target == 'picture')
+        assert cases[0].made[0].judged == 'tuba'
+    wave = lambda index: torch.zeros(SAMPLE_RATE * 2)
+    drawn = demo.drawn_film(fake_run('sound', 'picture'), judge, pairs, wave, 'tuba')
+    heard = demo.heard_film(fake_run('picture', 'sound'), judge, pairs, wave, 'cello')
+    assert [len(f) for f in drawn.screens.values()] == [13, 13] and 'tuba in 13 of 13' in drawn.text
+    assert [len(w) for w in heard.tracks.values()] == [2 * SAMPLE_RATE] * 2 and 'cello in 0 of 13' in heard.text
+
+
 @pytest.fixture(scope='module')
 def browser():
     chromium = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
