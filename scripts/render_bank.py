@@ -14,7 +14,7 @@ import numpy as np, soundfile as sf
 
 RATE, HOLD, SLOT = 44100, 1.45, 1.7                # samples per second; seconds a key is down; seconds per slot
 VELOCITIES = (48, 112)                             # the font's soft and loud timbre
-DARK = 8                                           # dB per octave: the font's soft notes are too bright beside recordings of soft playing
+DARK = 4                                           # dB per octave: the font's soft notes are too bright beside recordings of soft playing
 STEP = 2                                           # semitones between neighbouring notes
 VOICES = {                                         # voice: (instrument, General MIDI program from 0, lowest, highest note)
     'bassoon': ('bassoon', 70, 34, 74), 'cello': ('cello', 42, 36, 78), 'clarinet': ('clarinet', 71, 50, 92),
