@@ -169,8 +169,8 @@ def draw_stage(instrument, # one of INSTRUMENTS
     "A random stage for an instrument."
     _known(instrument); rng = np.random.default_rng(seed); u = rng.uniform
     voices = [name for name, v in note_bank().items() if v.instrument == instrument]
-    curve = u(-2., 1.) * np.linspace(-3.5, 4.5, 9) + rng.normal(0, 3., 9)
-    return Stage(str(rng.choice(voices)), u(-30, 30), u(-2.5, 2.5), u(-.35, .35), math.exp(u(math.log(.006), math.log(.07))),
+    curve = u(-2., 1.) * np.linspace(-3.5, 4.5, 9) + rng.normal(0, 2.5, 9)
+    return Stage(str(rng.choice(voices)), u(-30, 30), u(-1.8, 1.8), u(-.35, .35), math.exp(u(math.log(.006), math.log(.07))),
                  u(4.3, 6.5), VIBRATO[instrument] * u(0, 1.8), 10 ** (u(-60, -28) / 20), math.exp(u(math.log(.1), math.log(1.8))),
                  10 ** (u(-32, -8) / 20), tuple(curve), u(-28, -10), u(-100, -55), u(-8, 0), u(12_000, 24_000))
 
