@@ -76,13 +76,15 @@ class Recipe:
     average: float = 0.            # decay of the weight average; 0: none, as in the paper
     decay: bool = False            # let the learning rates fall to nothing over the run; assumption: no
     unit_phi: bool = False         # bring φ to length √64; assumption: no
+    match: float = 0.              # weight of |x̂ - x|, the distance to the true partner; falls to a fifth; paper: none
     plan: tuple = ()               # the encoder's convolutions
     norm: bool = False             # batch norm in the encoder; the paper draws none
     hidden: tuple = (1024, 128)    # paper
     keep: tuple = (.7, .8)         # paper draws 0.7 and 0.8; that they are the share kept is an assumption
     encoder_rate: float = 1e-3     # assumption
+    encoder_batch: int = 64        # assumption
     vary: float = 0.               # strength of the augmentation of what is given; assumption: none
-    steps: dict = field(default_factory=lambda: dict(test=12, cpu=1500, gpu=20000), hash=False)          # of the game
+    steps: dict = field(default_factory=lambda: dict(test=12, cpu=700, gpu=20000), hash=False)           # of the game
     encoder_steps: dict = field(default_factory=lambda: dict(test=12, cpu=400, gpu=4000), hash=False)    # of the encoder
 
 # %% ../nbs/10_cgan.ipynb #0000002a
@@ -92,7 +94,7 @@ CHEN_I2S = Recipe('I2S-paper', 'picture', 'sound', plan=CHEN_PICTURE)
 
 # %% ../nbs/10_cgan.ipynb #0000002c
 STABLE = dict(game='hinge', spectral=True, average=.995, decay=True, unit_phi=True, norm=True, vary=1., width=32, hidden=(128,), keep=(.8,),
-              plan=DEEP, rates=(4e-4, 4e-4), betas=(0., .9))
+              plan=DEEP, rates=(1e-3, 2e-4), betas=(.5, .9), batch=32, match=30.)
 S2I_C = replace(CHEN_S2I, name='S2I-C', **STABLE)
 S2I_N = replace(S2I_C, name='S2I-N', mismatch=False)
 I2S = replace(CHEN_I2S, name='I2S', **STABLE)
@@ -118,7 +120,7 @@ class EncoderTask:
     def describe(self): return dict(task='encoder', recipe=self.recipe.name, classes=list(self.pairs.classes))
 
     def draw(self, loop):
-        batch = self.pairs.batch(loop.draw(self.pairs, self.recipe.batch), loop.generator)
+        batch = self.pairs.batch(loop.draw(self.pairs, self.recipe.encoder_batch), loop.generator)
         x = getattr(batch, self.modality.name)
         return (self.modality.vary(x, loop.generator, self.recipe.vary) if self.recipe.vary else x), batch.label
 
@@ -183,8 +185,9 @@ class CrossModalGAN:
         loss_d = d_loss(s_r, s_w, s_f)
         loop.update('D', loss_d)
         with loop.autocast(): loss_g = g_loss(D(fake, phi).float())
-        loop.update('G', loss_g)
-        return dict(D=loss_d.detach(), G=loss_g.detach())
+        far = (fake.float() - real).abs().mean()
+        loop.update('G', loss_g + self.recipe.match * (1 - .8 * loop.fraction) * far)
+        return dict(D=loss_d.detach(), G=loss_g.detach(), far=far.detach())
 
 # %% ../nbs/10_cgan.ipynb #0000003d
 class Generator:
@@ -256,6 +259,7 @@ def train_run(
     "Train an encoder, then the game; leaves a folder that `load_run` reads."
     recipe, out = recipe_named(recipe), Path(out)
     source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
+    torch.manual_seed(seed)
     length = dict(minutes=.25 * minutes) if minutes else dict(steps=steps_for(recipe, budget, 'encoder_steps'))
     same = dict(resume=resume, seed=seed, quiet=quiet)
     first = fit(EncoderTask(source, recipe, data['train']), out=out/'encoder', average=.98, **length, **same)
