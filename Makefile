@@ -13,7 +13,7 @@ help:
 	@echo "make bench    speed beside librosa, torchaudio and a plain training loop"
 	@echo "make links    rewrite every badge and link from user and repo in settings.ini"
 	@echo "make readme   rewrite the README's tables from the lessons and docs/*.jsonl"
-	@echo "make contact  redraw the contact sheet of the built-in orchestra: docs/contact.png"
+	@echo "make contact  redraw the contact sheet of the built-in orchestra: docs/players.jpg"
 	@echo "make bank     render the note bank again (needs fluidsynth and fluid-soundfont-gm)"
 	@echo "make clean    remove what was built, .venv too"
 

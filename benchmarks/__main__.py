@@ -1,4 +1,4 @@
-"""python -m benchmarks [NAME ...] [--rounds N] [--out FILE]
+"""python -m benchmarks [NAME ...] [--rounds N] [--threads N] [--clock wall|cpu] [--out FILE]
 
 Prints a table: ours beside the named peer, both measured in this run on this machine, taking turns.
 Then the same as JSON lines, into FILE if one is given.
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 import avgen_nb
-from benchmarks import data, features, training
+from benchmarks import data, features, measure, training
 from benchmarks.measure import device_name
 
 ALL = {'lms-librosa': features.lms_librosa, 'lms-torchaudio': features.lms_torchaudio, 'cqt-librosa': features.cqt_librosa,
@@ -28,18 +28,22 @@ def main(argv=None):
     p = argparse.ArgumentParser(prog='python -m benchmarks', description='Speed beside named peers, as ratios from one run.')
     p.add_argument('names', nargs='*', metavar='NAME', help=f'which ones; all of them if none is named: {", ".join(ALL)}')
     p.add_argument('--rounds', type=int, default=5, help='turns that ours and the peer take (default 5)')
+    p.add_argument('--threads', type=int, help="of torch (default: torch's own choice)")
+    p.add_argument('--clock', choices=('wall', 'cpu'), default='wall', help='wall: seconds that pass (default); cpu: seconds this process computes, for a busy machine')
     p.add_argument('--out', type=Path, help='file for the JSON lines (default: printed after the table)')
     args = p.parse_args(argv)
     for n in args.names:
         if n not in ALL: p.error(f'there is no benchmark {n!r}; choose from {", ".join(ALL)}')
     if args.rounds < 1: p.error('--rounds must be 1 or more')
-    device, rows = device_name(), []
+    if args.threads: torch.set_num_threads(args.threads)
+    measure.clock = measure.CLOCKS[args.clock]
+    device, rows = device_name() + (', CPU seconds' if args.clock == 'cpu' else ''), []
     print(f'{device}, torch {torch.__version__}, avgen_nb {avgen_nb.__version__}', flush=True)
     for n in args.names or ALL:
-        print(f'{n} …', file=sys.stderr, flush=True)
         row = ALL[n](args.rounds)
         row.device, row.version = device, avgen_nb.__version__
         rows.append(row)
+        print(f'{n}: {row.ours}; {row.peer}; {row.ratio}', file=sys.stderr, flush=True)
     print(table(rows))
     lines = ''.join(json.dumps(r.as_dict(), ensure_ascii=False) + '\n' for r in rows)
     if args.out: args.out.write_text(lines, encoding='utf-8')

@@ -28,7 +28,7 @@ def lesson_row(path, cfg, root):
     prose = '\n'.join(''.join(c['source']) for c in cells[:6] if c['cell_type'] == 'markdown')
     title, line = re.search(r'^# (.+)$', prose, re.M), re.search(r'^> (.+)$', prose, re.M)
     runs = re.search(r'^\*\*Runs on\*\*\s*(.+)$', prose, re.M)
-    minutes = re.search(r'[\d.]+(?:\s*(?:to|–|-)\s*[\d.]+)?\s*(?:minutes?|min|seconds?)', runs[1]) if runs else None
+    minutes = re.search(r'(?:under |half )?(?:a few|an?|\d+) (?:minute|second)s?', runs[1]) if runs else None
     link, badge = path.relative_to(root).as_posix(), f'[![Open In Colab]({BADGE})]({badge_url(path, cfg, root)})'
     return [f'[{path.stem[:2]} {title[1] if title else path.stem}]({link})', line[1] if line else '', minutes[0] if minutes else '', badge]
 
