@@ -694,11 +694,11 @@ def hold_flute(P, m, look):
 
 def hold_clarinet(P, m, look):
     look_at(P, .45*look.side)
-    hold_pipe(P, m, spin(90 - look.side*(15 + 8*look.turn + 9*lift('clarinet', m)) + look.tilt), .54, .34, .62)
+    hold_pipe(P, m, spin(90 - look.side*(13 + 7*look.turn + 7*lift('clarinet', m)) + look.tilt), .56, .34, .62)
 
 def hold_oboe(P, m, look):
     look_at(P, .45*look.side)
-    hold_pipe(P, m, spin(90 - look.side*(35 + 10*look.turn + 9*lift('oboe', m)) + look.tilt), .45, .38, .68)
+    hold_pipe(P, m, spin(90 - look.side*(40 + 9*look.turn + 8*lift('oboe', m)) + look.tilt), .43, .38, .68)
 
 def hold_trumpet(P, m, look):
     look_at(P, .8, 2)
@@ -745,17 +745,17 @@ def paint_flute(pen, P, look):
 
 def paint_clarinet(pen, P, look):
     pts = straight(P['start'], P['bell'], 14)
-    tube(pen, pts, [.008, .014] + flare(13, .02, .056, 5), (56, 52, 56), 1.9)
+    tube(pen, pts, [.009, .016] + flare(13, .0225, .064, 5), (56, 52, 56), 1.9)
     paint_keys(pen, mix(pts[0], pts[-1], .24), mix(pts[0], pts[-1], .84), 10)
-    for i in (2, 4, 8, 12): pen.line([pts[i], mix(pts[i], pts[i+1], .4)], .023, SILVER)
-    pen.oval(pts[-1], 1j*P['d']*.057, .35, (84, 80, 84))
-    pen.oval(pts[-1], 1j*P['d']*.045, .35, (12, 12, 14))
+    for i in (2, 4, 8, 12): pen.line([pts[i], mix(pts[i], pts[i+1], .4)], .026, SILVER)
+    pen.oval(pts[-1], 1j*P['d']*.065, .35, (104, 100, 104))
+    pen.oval(pts[-1], 1j*P['d']*.05, .35, (12, 12, 14))
 
 def paint_oboe(pen, P, look):
     pts = straight(P['start'], P['bell'], 16)
-    pen.line(pts[:4], .0042, (222, 186, 124))
-    tube(pen, pts[3:], [.009]*10 + [.012, .018, .02, .017], (46, 40, 42), 1.9)
-    paint_keys(pen, mix(pts[0], pts[-1], .26), mix(pts[0], pts[-1], .8), 12, r=.0065)
+    pen.line(pts[:5], .0052, (236, 200, 138))
+    tube(pen, pts[4:], [.0085]*9 + [.011, .016, .018, .015], (46, 40, 42), 1.9)
+    paint_keys(pen, mix(pts[0], pts[-1], .3), mix(pts[0], pts[-1], .8), 12, r=.007)
 
 # %% ../nbs/02_players.ipynb #00000070
 def paint_bassoon(pen, P, look):
