@@ -6,7 +6,7 @@
 __all__ = ['AUGMENT', 'STEPS', 'SHAPE', 'recalls', 'balanced_accuracy', 'chance', 'majority', 'confusion', 'show_confusion',
            'song_units', 'song_interval', 'Residual', 'ResidualNet', 'in_parts', 'Judge', 'cut_out', 'augment_picture',
            'JudgeTask', 'warm_cosine', 'answers', 'ceiling_of', 'train_judge', 'save_judge', 'load_judge', 'identity',
-           'judge_for', 'judges_for']
+           'kept_judge', 'judge_for', 'judges_for']
 
 # %% ../nbs/08_judges.ipynb #00000004
 import hashlib
@@ -292,6 +292,12 @@ def identity(pairs  # Pairs
     return h.hexdigest()
 
 # %% ../nbs/08_judges.ipynb #0000003f
+def kept_judge(path):
+    "The judge in a file, or None if there is none or it is broken: then it is trained anew."
+    try: return load_judge(path)
+    except ValueError: return None
+
+# %% ../nbs/08_judges.ipynb #00000041
 def judge_for(modality,    # 'picture' or 'sound'
               pairs,       # dict(train=, dev=, test=) of Pairs; dev may lack
               steps=None,  # training steps; None: STEPS
@@ -303,13 +309,13 @@ def judge_for(modality,    # 'picture' or 'sound'
     settings = [code_hash('judges', 'sound', 'training'), modality, steps or STEPS[modality], seed]
     key = '-'.join(map(str, settings + [identity(p)[:8] for p in pairs.values()]))
     path = cache_folder() / f'judge-{key}.safetensors'
-    if cache and path.exists(): return load_judge(path).to(pairs['train'].device)
+    if cache and (kept := kept_judge(path)): return kept.to(pairs['train'].device)
     judge = train_judge(modality, pairs['train'], pairs.get('dev'), steps, seed=seed, quiet=quiet)
     judge.meta['ceiling'] = ceiling_of(judge, pairs['test'])
     if cache: save_judge(judge, path)
     return judge
 
-# %% ../nbs/08_judges.ipynb #00000040
+# %% ../nbs/08_judges.ipynb #00000042
 def judges_for(pairs,                # dict(train=, dev=, test=) of Pairs
                only=tuple(AUGMENT),  # which modalities
                **options             # of `judge_for`

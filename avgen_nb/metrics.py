@@ -238,6 +238,7 @@ def cloud_rows(real,          # (M, D) features of real items
                **context      # other columns of Row
               ):              # list of Row
     "Distances, territory and diversity of the generated cloud beside the real one."
+    context['seed'] = seed
     rows = [Row(metric='kid_judge', value=kid(real, made, seed)[0], **context), Row(metric='fid_judge', value=fid(real, made), **context)]
     some = lambda x: x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:most]]
     if min(len(real), len(made)) > 5:
@@ -267,4 +268,4 @@ def score_generated(judge,             # Judge of what was generated
     rows = [Row(metric='balanced_accuracy', value=value, low=low, high=high, ceiling=ceiling, chance=chance(len(only or judge.classes)), **context)]
     if real is None: return rows
     if real_labels is not None: real_labels = judge_labels(judge, real_labels, classes)
-    return rows + cloud_rows(judge.features(real).cpu(), made.cpu(), real_labels, labels, seed=context.pop('seed'), **context)
+    return rows + cloud_rows(judge.features(real).cpu(), made.cpu(), real_labels, labels, **context)

@@ -1,0 +1,247 @@
+"""Judges: fair counting, intervals over songs, freezing, class subsets, saving and refusing."""
+import numpy as np
+import pytest
+import torch
+from avgen_nb.judges import (AUGMENT, Judge, answers, augment_picture, balanced_accuracy, ceiling_of, chance, confusion, cut_out,
+                             identity, judge_for, judges_for, load_judge, majority, recalls, save_judge, song_interval, train_judge, warm_cosine)
+from avgen_nb.pairs import Pairs
+from avgen_nb.training import save_nets
+
+CLASSES = ('flute', 'horn', 'tuba')
+
+
+def toy_pairs(songs_per_class=3, windows=6, seed=0, first_song=0):
+    "Pictures whose colour, sounds whose band, is the class: learnable in a few steps."
+    g = torch.Generator().manual_seed(seed)
+    n = 3 * songs_per_class * windows
+    label = torch.arange(n) % 3
+    songs = first_song + torch.arange(n) // windows // 3 * 3 + label
+    pictures = torch.randint(0, 60, (n, 3, 64, 64), generator=g, dtype=torch.uint8)
+    sounds = torch.rand(n, 1, 128, 44, generator=g) - 1
+    for i in range(n):
+        pictures[i, label[i]] += 150
+        sounds[i, 0, 40 * label[i]:40 * label[i] + 30] += .8
+    every = torch.arange(n)
+    return Pairs(pictures, sounds, label, label, songs, CLASSES, every, every)
+
+
+@pytest.fixture
+def splits():
+    return dict(train=toy_pairs(), dev=toy_pairs(2, seed=1, first_song=100), test=toy_pairs(2, seed=2, first_song=200))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv('AVGEN_CACHE', str(tmp_path))
+    return tmp_path
+
+
+def test_recall_by_hand():
+    r = recalls([0, 0, 0, 2], [0, 1, 0, 2], 4)
+    assert r[0] == 2/3 and r[2] == 1 and np.isnan(r[1]) and np.isnan(r[3])
+    assert balanced_accuracy([0, 0, 0, 2], [0, 1, 0, 2], 4) == pytest.approx(5/6)
+
+
+def test_balanced_accuracy_ignores_class_sizes_and_order():
+    rng = np.random.default_rng(0)
+    true, pred = rng.integers(0, 5, 400), rng.integers(0, 5, 400)
+    once, order = balanced_accuracy(true, pred, 5), rng.permutation(400)
+    repeat = np.concatenate([np.arange(400)] + [np.flatnonzero(true == 2)] * 3)
+    assert balanced_accuracy(true[order], pred[order], 5) == pytest.approx(once)
+    assert balanced_accuracy(true[repeat], pred[repeat], 5) == pytest.approx(once)
+
+
+def test_tensors_and_arrays_count_alike():
+    true, pred = torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0])
+    assert balanced_accuracy(true, pred, 2) == .75
+    assert confusion(true, pred, 2).tolist() == [[1, 0], [1, 1]]
+    assert song_interval(true, pred, torch.tensor([0, 1, 2]))[0] == .75
+
+
+@pytest.mark.parametrize('true, pred', [([], []), ([0, 1], [0])])
+def test_counting_refuses_nothing_and_unequal(true, pred):
+    with pytest.raises(ValueError, match='one answer for each'): balanced_accuracy(np.array(true, dtype=int), np.array(pred, dtype=int), 2)
+    with pytest.raises(ValueError, match='one answer for each'): song_interval(np.array(true, dtype=int), np.array(pred, dtype=int), np.array(true, dtype=int))
+
+
+def test_chance_and_majority():
+    assert chance(13) == 1/13 and majority([0, 0, 1, 2]) == .5
+
+
+def test_interval_holds_its_value_and_is_repeatable():
+    rng = np.random.default_rng(1)
+    songs = np.repeat(np.arange(60), 20)
+    true = songs % 6
+    pred = np.where(rng.random(60)[songs] < .7, true, (true + 1) % 6)
+    value, low, high = song_interval(true, pred, songs)
+    assert low <= value <= high and high - low > .1
+    assert song_interval(true, pred, songs) == (value, low, high) != song_interval(true, pred, songs, seed=1)
+
+
+def test_interval_does_not_shrink_with_more_windows_of_the_same_songs():
+    songs = np.arange(40)
+    true = songs % 2
+    pred = np.where(np.arange(40) % 5 == 0, 1 - true, true)
+    many = [np.repeat(a, 50) for a in (true, pred, songs)]
+    assert song_interval(true, pred, songs) == song_interval(*many)
+
+
+def test_interval_agrees_with_a_plain_loop():
+    rng = np.random.default_rng(2)
+    songs = np.repeat(np.arange(12), rng.integers(3, 30, 12))
+    true = songs % 3
+    pred = np.where(rng.random(len(songs)) < .3 + .05 * songs, true, (true + 1) % 3)
+    values = []
+    for _ in range(3000):
+        rows = np.concatenate([np.flatnonzero(songs == s) for c in range(3) for s in rng.choice(np.arange(12)[np.arange(12) % 3 == c], 4)])
+        values.append(balanced_accuracy(true[rows], pred[rows], 3))
+    _, low, high = song_interval(true, pred, songs, n=5000)
+    assert np.allclose((low, high), np.percentile(values, [2.5, 97.5]), atol=.01)
+
+
+def test_one_song_a_class_still_has_a_width():
+    songs = np.repeat(np.arange(13), 10)
+    pred = np.where(songs < 3, 12, songs)
+    value, low, high = song_interval(songs, pred, songs)
+    assert low < value < high and value == pytest.approx(10/13)
+
+
+def test_interval_of_labels_with_gaps_and_big_song_numbers():
+    true = np.array([3, 3, 7, 7]); songs = np.array([10**12, 10**12 + 1, 5, 6])
+    assert song_interval(true, true, songs) == (1, 1, 1)
+
+
+def test_interval_is_fast():
+    import time
+    songs = np.repeat(np.arange(65), 56)
+    start = time.process_time(); song_interval(songs % 13, songs % 13, songs)
+    assert time.process_time() - start < 1
+
+
+def test_learning_rate_starts_and_ends_at_zero():
+    assert warm_cosine(0) == 0 and warm_cosine(1) == pytest.approx(0) and warm_cosine(1.2) == pytest.approx(0)
+    assert max(warm_cosine(t) for t in np.linspace(0, 1, 101)) == 1
+
+
+@pytest.mark.parametrize('channels, shape', [(3, (64, 64)), (1, (128, 44)), (3, (128, 128)), (1, (128, 5))])
+def test_one_class_serves_every_shape(channels, shape):
+    judge = Judge(channels, CLASSES, 'any', width=4)
+    p = judge.predict(torch.zeros(2, channels, *shape))
+    assert p.shape == (2, 3) and torch.allclose(p.sum(1), torch.ones(2), atol=1e-5)
+    assert judge.features(torch.zeros(2, channels, *shape)).shape == (2, judge.num_features)
+
+
+def test_an_answer_does_not_depend_on_its_neighbours_or_the_mode():
+    torch.manual_seed(0)
+    judge, x = Judge(3, CLASSES, 'picture', width=4).train(), torch.randn(5, 3, 64, 64)
+    alone = torch.cat([judge.predict(x[i:i+1]) for i in range(5)])
+    assert torch.allclose(judge.predict(x), alone, atol=1e-5) and not judge.training
+
+
+def test_only_some_classes_may_be_answered():
+    judge = Judge(1, CLASSES, 'sound', width=4)
+    p = judge.predict(torch.randn(9, 1, 128, 44), only=('horn',))
+    assert torch.equal(p, torch.tensor([0., 1., 0.]).expand(9, 3))
+
+
+@pytest.mark.parametrize('name', AUGMENT)
+def test_augmentation_is_repeatable_stays_in_range_and_can_be_off(name):
+    x = dict(picture=torch.rand(6, 3, 64, 64), sound=torch.rand(6, 1, 128, 44))[name] * 2 - 1
+    make = lambda strength: AUGMENT[name](x, torch.Generator().manual_seed(3), strength)
+    assert torch.equal(make(1.), make(1.)) and not torch.equal(make(1.), x) and torch.equal(make(0), x)
+    assert make(1.).abs().max() <= 1 and make(1.).shape == x.shape
+
+
+def test_augmentation_never_mirrors():
+    x = torch.linspace(-.5, .5, 64).expand(50, 3, 64, 64)
+    y = augment_picture(x, torch.Generator().manual_seed(0))
+    assert torch.all(y[..., 48:].mean((1, 2, 3)) > y[..., :16].mean((1, 2, 3)))
+
+
+def test_a_hole_has_the_stated_size_at_most():
+    holes = (cut_out(torch.ones(300, 1, 50, 50), torch.Generator().manual_seed(0), .4) == 0).float().mean((1, 2, 3))
+    assert holes.max() <= .45**2 and holes.mean() > .01
+
+
+@pytest.mark.parametrize('name', AUGMENT)
+def test_a_judge_learns_an_easy_world(name, splits):
+    judge = train_judge(name, splits['train'], splits['dev'], steps=40, width=4, batch=24, strength=.3)
+    assert judge.meta['dev']['value'] > .9 and judge.meta['steps'] == 40 and judge.modality == name
+    assert not judge.training and not any(p.requires_grad for p in judge.parameters())
+
+
+def test_training_is_repeatable_and_leaves_global_randomness_alone(splits):
+    before = torch.get_rng_state()
+    a, b, c = (train_judge('picture', splits['train'], steps=3, width=4, batch=8, seed=s) for s in (5, 5, 6))
+    assert torch.equal(torch.get_rng_state(), before)
+    x = torch.randn(2, 3, 64, 64)
+    assert torch.equal(a.predict(x), b.predict(x)) and not torch.equal(a.predict(x), c.predict(x))
+
+
+def test_unknown_modality_is_named(splits):
+    with pytest.raises(ValueError, match="'smell'.*picture, sound"): train_judge('smell', splits['train'], steps=1)
+
+
+def test_ceiling_says_everything_beside_it(splits):
+    judge = Judge(3, CLASSES, 'picture', width=4)
+    c = ceiling_of(judge, splits['test'])
+    assert set(c) == {'value', 'low', 'high', 'n', 'chance', 'majority'} and c['n'] == 36 and c['chance'] == 1/3
+    assert ceiling_of(judge, splits['test'], only=('flute', 'horn'))['chance'] == 1/2
+    assert len(answers(judge, splits['test'])) == 36
+
+
+def test_a_judge_of_some_classes(splits):
+    some = {k: p.only(('tuba', 'flute')) for k, p in splits.items()}
+    judge = train_judge('sound', some['train'], some['dev'], steps=3, width=4, batch=8)
+    assert judge.classes == ('tuba', 'flute') and judge.predict(some['test'].sounds.float()).shape[1] == 2
+
+
+def test_saved_and_loaded_alike(tmp_path):
+    judge = Judge(3, CLASSES, 'picture', width=4)
+    judge.meta = dict(seed=3, ceiling=dict(value=.9))
+    save_judge(judge, tmp_path/'j.safetensors')
+    again, x = load_judge(tmp_path/'j.safetensors'), torch.randn(3, 3, 64, 64)
+    assert torch.allclose(judge.predict(x), again.predict(x), atol=1e-6)
+    assert (again.classes, again.modality, again.width, again.meta) == (CLASSES, 'picture', 4, judge.meta)
+
+
+def test_files_that_hold_no_judge_are_refused(tmp_path):
+    with pytest.raises(ValueError, match='does not exist'): load_judge(tmp_path/'none.safetensors')
+    save_nets(tmp_path/'other.safetensors', dict(judge=torch.nn.Linear(2, 2)), {})
+    with pytest.raises(ValueError, match='holds no judge'): load_judge(tmp_path/'other.safetensors')
+    save_judge(Judge(3, CLASSES, 'picture', width=4), tmp_path/'cut.safetensors')
+    data = (tmp_path/'cut.safetensors').read_bytes()
+    (tmp_path/'cut.safetensors').write_bytes(data[:len(data)//2])
+    with pytest.raises(ValueError, match='cut.safetensors'): load_judge(tmp_path/'cut.safetensors')
+
+
+def test_identity_sees_every_kind_of_change(splits):
+    a, b = toy_pairs(), toy_pairs()
+    assert identity(a) == identity(b)
+    b.pictures[37] += 1
+    assert identity(a) != identity(b)
+    assert identity(a) != identity(a.only(('horn', 'tuba', 'flute'))) and identity(a) != identity(a.subset(a.labels < 2))
+
+
+def test_judges_are_trained_once(splits, cache, monkeypatch):
+    first = judges_for(splits, steps=2)
+    assert set(first) == {'picture', 'sound'} and len(list(cache.rglob('judge-*.safetensors'))) == 2
+    monkeypatch.setattr('avgen_nb.judges.train_judge', lambda *a, **k: pytest.fail('trained again'))
+    again = judges_for(splits, steps=2)
+    assert again['sound'].meta == first['sound'].meta and again['sound'].meta['ceiling']['n'] == 36
+
+
+def test_other_data_settings_or_seed_mean_another_judge(splits, cache):
+    judge_for('picture', splits, steps=1)
+    judge_for('picture', splits, steps=2)
+    judge_for('picture', splits, steps=1, seed=1)
+    judge_for('picture', {**splits, 'train': toy_pairs(seed=9)}, steps=1)
+    assert len(list(cache.rglob('judge-*.safetensors'))) == 4
+
+
+def test_a_broken_cache_is_made_anew(splits, cache):
+    judge_for('picture', splits, steps=1)
+    path, = cache.rglob('judge-*.safetensors')
+    path.write_bytes(b'rubbish')
+    assert judge_for('picture', splits, steps=1).meta['steps'] == 1
+    assert load_judge(path).meta['ceiling']['n'] == 36

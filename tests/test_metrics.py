@@ -1,0 +1,207 @@
+"""Metrics: known distances, hand-counted balls, rows that survive anything, tables."""
+import json
+import math
+import numpy as np
+import pytest
+import torch
+from avgen_nb.judges import Judge
+from avgen_nb.metrics import (COLUMNS, Given, Row, cell, cloud_rows, device_name, diversity_within, fid, frechet, heard_pitch, in_tune,
+                              judge_labels, kernel_distance, kid, pitch_error_cents, prdc, read_rows, row_json, rows_to_table,
+                              score_generated, write_rows)
+
+
+def cloud(n, d=3, seed=0):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+def test_frechet_of_gaussians_that_do_not_commute():
+    a, b = torch.tensor([[2., 1], [1, 2]]), torch.tensor([[3., 0], [0, 1]])
+    vals, vecs = torch.linalg.eigh(a)
+    root = vecs @ vals.sqrt().diag() @ vecs.T
+    inner = torch.linalg.eigvalsh(root @ b @ root).sqrt().sum()
+    expected = 5 + (a.trace() + b.trace() - 2 * inner).item()
+    assert frechet(torch.zeros(2), a, torch.tensor([1., 2]), b) == pytest.approx(expected, abs=1e-5)
+
+
+def test_frechet_is_symmetric():
+    a, b = cloud(50).T.cov(), cloud(50, seed=1).T.cov()
+    assert frechet(torch.zeros(3), a, torch.ones(3), b) == pytest.approx(frechet(torch.ones(3), b, torch.zeros(3), a), abs=1e-5)
+
+
+@pytest.mark.parametrize('shift, scale, expected', [(0, 1, 0), (2, 1, 12), (0, 3, 12), (1, 2, 6)])
+def test_fid_of_known_gaussians(shift, scale, expected):
+    assert fid(cloud(20000), shift + scale * cloud(20000, seed=1)) == pytest.approx(expected, rel=.03, abs=.1)
+
+
+def test_fid_by_torchmetrics_is_our_formula():
+    a, b = cloud(300, 16), 1.3 * cloud(200, 16, 1) + .2
+    assert fid(a, b) == pytest.approx(frechet(a.mean(0), a.T.cov(), b.mean(0), b.T.cov()), rel=1e-3)
+
+
+def test_kid_by_torchmetrics_is_our_formula():
+    a, b = cloud(60, 8), cloud(60, 8, 1) + .5
+    assert kid(a, b, subsets=1)[0] == pytest.approx(kernel_distance(a, b), rel=1e-3)
+
+
+def test_kid_is_unbiased():
+    values = [kernel_distance(cloud(40, 8, 2 * i), cloud(40, 8, 2 * i + 1)) for i in range(400)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / 20 and min(values) < 0 < max(values)
+
+
+def test_kid_is_repeatable_needs_no_equal_sizes_and_leaves_global_randomness_alone():
+    a, b, before = cloud(500), cloud(90, seed=1), torch.get_rng_state()
+    assert kid(a, b, seed=1) == kid(a, b, seed=1) != kid(a, b, seed=2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_metrics_need_no_download(monkeypatch):
+    monkeypatch.setattr('socket.socket.connect', lambda *a: pytest.fail('network'))
+    assert fid(cloud(20), cloud(20, seed=1)) > 0 and Given(7).num_features == 7
+
+
+def test_balls_by_hand():
+    real, made = torch.tensor([[0.], [1], [2], [10]]), torch.tensor([[.5], [1.5], [9.], [30.]])
+    # real balls (k=1): 1, 1, 1, 8.  .5 lies in 0, 1; 1.5 in 1, 2; 9 in 10; 30 in none.
+    # made balls (k=1): 1, 1, 7.5, 21.  real 0 in .5; 1 in .5, 1.5; 2 in 1.5, 9; 10 in 9, 30.
+    p = prdc(real, made, k=1)
+    assert p == dict(precision=.75, recall=1., density=1.25, coverage=1.)
+
+
+def test_same_far_and_copied_clouds():
+    a, b = cloud(400), cloud(400, seed=1)
+    assert all(v > .85 for v in prdc(a, b).values()) and set(prdc(a, b + 50).values()) == {0}
+    assert prdc(a, a) == pytest.approx(dict(precision=1, recall=1, density=1, coverage=1))
+
+
+def test_too_few_points_are_refused():
+    with pytest.raises(ValueError, match='too few'): prdc(cloud(5), cloud(100))
+
+
+def test_diversity_by_hand_and_of_the_collapsed():
+    x = torch.tensor([[0., 0], [3, 4], [0, 0], [6, 8], [7, 7]])
+    assert diversity_within(x, [0, 0, 1, 1, 2]) == 7.5          # a class of one item has no diversity and is left out
+    assert diversity_within(torch.zeros(6, 3, 8, 8), [0, 1] * 3) == 0
+    assert math.isnan(diversity_within(x[:1], [0]))
+
+
+def test_diversity_scales_and_is_repeatable():
+    x, labels = cloud(900), np.arange(900) % 3
+    assert diversity_within(2 * x, labels, most=50) == pytest.approx(2 * diversity_within(x, labels, most=50), rel=1e-5)
+
+
+def test_cents():
+    e = pitch_error_cents([60, 61, np.nan, 60], [60, 60, 60, np.nan])
+    assert e[0] == 0 and e[1] == 100 and np.isnan(e[2:]).all()
+
+
+def test_in_tune_counts_missed_notes_and_skips_rests():
+    t = in_tune([60, 60.4, 60.6, np.nan, 55], [60, 60, 60, 60, np.nan], [0] * 5)
+    assert t['value'] == .5 and t['n'] == 4
+
+
+def test_chance_of_tune_stays_within_the_instrument():
+    truth = np.array([40.] * 30 + [80.] * 30)
+    assert in_tune(truth, truth, [0] * 30 + [1] * 30)['chance'] == 1     # each instrument plays one note
+    mixed = in_tune(truth, truth, [0] * 60)['chance']
+    assert .3 < mixed < .7
+
+
+def test_pitch_is_heard_and_silence_is_not():
+    t = torch.arange(22050) / 44100
+    heard = heard_pitch(torch.stack([torch.sin(2 * torch.pi * 220 * t), torch.zeros(22050)]))
+    assert abs(heard[0] - 57) < .1 and np.isnan(heard[1])
+
+
+ROW = Row('S2I-C', 'sound → picture', 'orchestra', 'test', 'balanced_accuracy', .91, .88, .94, 3640, .98, 1/13, .7556, 0, 2000, 1.5, 'CPU', '0.1')
+
+
+def test_the_columns_are_the_contract():
+    assert list(json.loads(row_json(ROW))) == ['system', 'direction', 'data', 'split', 'metric', 'value', 'low', 'high', 'n', 'ceiling',
+                                               'chance', 'paper', 'seed', 'steps', 'minutes', 'device', 'version']
+
+
+def test_rows_survive_the_file(tmp_path):
+    path = tmp_path/'deep'/'results.jsonl'
+    write_rows(path, [ROW]); write_rows(path, [Row('größer|<b>')])
+    assert read_rows(path) == [ROW, Row('größer|<b>')]
+    write_rows(path, [ROW], append=False)
+    assert read_rows(path) == [ROW] and list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_without_a_last_newline_is_continued(tmp_path):
+    path = tmp_path/'r.jsonl'
+    path.write_text(row_json(ROW))
+    write_rows(path, [ROW])
+    assert read_rows(path) == [ROW, ROW]
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), np.float32('nan')])
+def test_json_stays_json(value):
+    assert json.loads(row_json(Row('x', value=value)), parse_constant=lambda c: pytest.fail(c))['value'] is None
+
+
+def test_numbers_of_numpy_and_torch_are_written():
+    line = json.loads(row_json(Row('x', value=np.float32(.5), n=np.int64(3), low=torch.tensor(.25))))
+    assert (line['value'], line['n'], line['low']) == (.5, 3, .25)
+
+
+@pytest.mark.parametrize('text', ['{"system": "a"', '{"metric": "no system"}', '[1]'])
+def test_a_bad_line_is_named(tmp_path, text):
+    (tmp_path/'r.jsonl').write_text(row_json(ROW) + '\n\n' + text + '\n')
+    with pytest.raises(ValueError, match='r.jsonl, line 3'): read_rows(tmp_path/'r.jsonl')
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path/'r.jsonl'
+    write_rows(path, [ROW])
+    with pytest.raises(TypeError): write_rows(path, [Row('x', value=object())])
+    assert read_rows(path) == [ROW]
+
+
+def test_cells():
+    assert cell(ROW, 'value') == '0.910 [0.880, 0.940]' and cell(ROW, 'n') == '3640'
+    assert cell(Row('x'), 'value') == cell(Row('x'), 'paper') == cell(Row('x'), 'data') == '–'
+    assert cell(Row('x', value=-.0004), 'value') == '-0.000'
+
+
+def test_tables():
+    text, mark, page = (rows_to_table([ROW, Row('<i>')], form=f) for f in ('text', 'markdown', 'html'))
+    assert text.count('\n') == 3 and all(c in text for c in COLUMNS)
+    assert all(line.count('|') == len(COLUMNS) + 1 for line in mark.splitlines())
+    assert page.count('<tr>') == 3 and '&lt;i&gt;' in page and '<i>' not in page
+    assert rows_to_table([]).count('\n') == 1
+    with pytest.raises(ValueError, match="'latex'"): rows_to_table([ROW], form='latex')
+
+
+def test_labels_are_matched_by_name():
+    judge = Judge(3, ('a', 'b', 'c'), 'picture', width=4)
+    assert judge_labels(judge, torch.tensor([0, 1, 1]), ('c', 'a')).tolist() == [2, 0, 0]
+    with pytest.raises(ValueError, match='does not know z'): judge_labels(judge, [0], ('z',))
+
+
+def test_scores_of_a_generator():
+    torch.manual_seed(0)
+    judge, x = Judge(3, ('a', 'b', 'c'), 'picture', width=4), torch.rand(30, 3, 64, 64) * 2 - 1
+    judge.meta = dict(ceiling=dict(value=.97))
+    labels = judge.predict(x).argmax(1)
+    rows = score_generated(judge, x, labels, torch.arange(30), x, labels, system='S2I', split='test', seed=4, steps=10)
+    by = {r.metric: r for r in rows}
+    assert by['balanced_accuracy'].value == 1 and by['balanced_accuracy'].ceiling == .97 and by['balanced_accuracy'].chance == 1/3
+    assert by['fid_judge'].value == pytest.approx(0, abs=1e-4) and by['coverage'].value == 1
+    assert by['diversity_within'].value == by['diversity_within'].ceiling
+    assert all((r.system, r.split, r.seed, r.steps, r.n) == ('S2I', 'test', 4, 10, 30) for r in rows)
+
+
+def test_scores_without_real_items_and_with_few_classes():
+    judge, x = Judge(1, ('a', 'b', 'c'), 'sound', width=4), torch.randn(4, 1, 128, 44)
+    row, = score_generated(judge, x, [0, 0, 1, 1], [0, 1, 2, 3], classes=('c', 'b'), only=('b', 'c'))
+    assert row.chance == .5 and row.ceiling is None and 0 <= row.low <= row.value <= row.high <= 1
+
+
+def test_cloud_rows_of_few_items_leave_out_what_cannot_be_counted():
+    names = [r.metric for r in cloud_rows(cloud(5), cloud(5, seed=1), None, [0] * 5, system='x')]
+    assert names == ['kid_judge', 'fid_judge', 'diversity_within']
+
+
+def test_device_name():
+    assert 'threads' in device_name('cpu')
