@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'N_FFT', 'HOP', 'N_MELS', 'WINDOW', 'FRAMES', 'DB_LOW', 'DB_HIGH', 'C1', 'OCTAVES', 'Q', 'midi_to_hz',
            'tone', 'resample', 'read_sound', 'write_sound', 'windows', 'loudest_window', 'stft', 'hz_to_mel',
-           'mel_to_hz', 'mel_edges', 'mel_filters', 'mel', 'to_db', 'db_to_lms', 'lms_to_db', 'lms', 'bands_to_bins',
-           'griffin_lim', 'lms_to_wave', 'pitches_of', 'pitch_of', 'mfcc', 'cqt', 'join_lms', 'augment_lms']
+           'mel_to_hz', 'mel_edges', 'mel_filters', 'mel', 'to_db', 'to_power', 'db_to_lms', 'lms_to_db', 'lms',
+           'bands_to_bins', 'griffin_lim', 'lms_to_wave', 'pitches_of', 'pitch_of', 'mfcc', 'cqt', 'join_lms',
+           'augment_lms']
 
 # %% ../nbs/01_sound.ipynb #00000004
 import math, os, tempfile, warnings
@@ -50,15 +51,17 @@ def resample(wave, # (T,)
     return changed[:round(len(wave) * b / a)]
 
 # %% ../nbs/01_sound.ipynb #0000000f
-def _cut_short(path, frames, promised):
+def _cut_short(data, # the bytes of a file
+               n):   # samples that could be read from it
     "Does the file hold less than it promises?"
-    data = path.read_bytes()
     if data[:4] == b'RIFF':
         at = data.find(b'data', 12, 65536)
         size = int.from_bytes(data[at + 4:at + 8], 'little')
         return at > 0 and 0 < size < 0xffffff00 and at + 8 + size > len(data) + 1
     if data[:4] == b'OggS': return not data[data.rfind(b'OggS') + 5] & 4
-    return frames < promised - 8 * 1152
+    at = max(data.find(b'Xing', 0, 65536), data.find(b'Info', 0, 65536))
+    counted = data[:4] != b'fLaC' and at > 0 and data[at + 7] & 1
+    return counted and n < 1152 * (int.from_bytes(data[at + 8:at + 12], 'big') - 4)
 
 # %% ../nbs/01_sound.ipynb #00000011
 def _to_mono(data):
@@ -72,10 +75,10 @@ def _decode(path):
     import soundfile as sf
     if not path.is_file(): raise ValueError(f'{path}: there is no such sound file; check the path.')
     if path.stat().st_size == 0: raise ValueError(f'{path}: is an empty file; copy or record it again.')
-    try: promised, (data, rate) = sf.info(path).frames, sf.read(path, dtype='float32', always_2d=True)
+    try: data, rate = sf.read(path, dtype='float32', always_2d=True)
     except Exception:
         raise ValueError(f'{path}: cannot be read as sound; give a whole wav, flac, ogg or mp3 file.') from None
-    if _cut_short(path, len(data), promised):
+    if _cut_short(path.read_bytes(), len(data)):
         raise ValueError(f'{path}: is cut short, its end is missing; copy the file again.')
     return torch.from_numpy(data), rate
 
@@ -204,6 +207,10 @@ def to_db(power): # power, any shape
     "Decibels of power, never below -100."
     return 10 * power.clamp_min(1e-10).log10()
 
+def to_power(db): # decibels, any shape
+    "The power of so many decibels."
+    return torch.exp(db * (math.log(10) / 10))
+
 # %% ../nbs/01_sound.ipynb #00000033
 def db_to_lms(db): # decibels, any shape
     "`DB_LOW`..`DB_HIGH` to -1..1, cut off beyond."
@@ -279,7 +286,7 @@ def lms_to_wave(x,           # LMS (N, 1, 128, F) in [-1, 1]
                 length=None, # samples wanted; None: 22 050 for 44 frames, else 512 (F - 1)
                ):            # waveforms (N, T) in [-1, 1]
     "Back to sound: decibels to power, bands to bins, then phases."
-    bands = 10 ** (lms_to_db(x[:, 0].float().transpose(-1, -2)) / 10)
+    bands = to_power(lms_to_db(x[:, 0].float().transpose(-1, -2)))
     bands = torch.where(x[:, 0].transpose(-1, -2) > -1, bands, 0)
     parts = [griffin_lim(bands_to_bins(b).sqrt(), n_iter, seed) for b in _few(bands)]
     wave = torch.cat(parts).clamp(-1, 1)
@@ -302,8 +309,8 @@ def _difference(frames, # (N, at least 2 lags + ...), float32
     return torch.where(mean > 0, d / mean.clamp_min(1e-20), 1.)
 
 # %% ../nbs/01_sound.ipynb #0000004a
-def _first_dip(d,        # (N, lags + 1)
-               slack=.04): # how much less deep a dip may be than the deepest
+def _first_dip(d,           # (N, lags + 1)
+               slack=.025): # how much less deep a dip may be than the deepest
     "Lag of the first deep dip, between samples, and its depth: (N,), (N,)."
     middle = d[:, 1:-1]
     dip = (middle <= d[:, :-2]) & (middle < d[:, 2:]) & (middle <= middle.amin(-1, keepdim=True) + slack)
@@ -444,14 +451,14 @@ def _room(power, wet, decay):
     "Add a tail: frame s gives wet * a^(t-s) of its power to every later frame t; `decay` in dB a frame."
     t = torch.arange(power.shape[-1], device=power.device)
     later = (t[None, :] - t[:, None]).float()
-    tail = wet * 10 ** (-decay / 10 * later) * (later > 0)
+    tail = wet * to_power(-decay * later) * (later > 0)
     return power + power @ tail
 
 # %% ../nbs/01_sound.ipynb #0000006d
 def _noise(x, generator, level):
     "Power of a coloured, flickering noise of `level` dB."
     flicker = 2 * torch.randn(x.shape, generator=generator, device=x.device)
-    return 10 ** ((level + 6 * _equaliser(x, generator, 4) + flicker) / 10)
+    return to_power(level + 6 * _equaliser(x, generator, 4) + flicker)
 
 def _dull(x, generator):
     "dB taken off above a random band, for one clip in three."
@@ -470,6 +477,6 @@ def augment_lms(x,            # LMS (N, 1, 128, F) in [-1, 1]
     db = _tune(lms_to_db(x.float()), s * draw(-100, 100))
     db = _move(db, s * draw(-5, 5), s * draw(-24, 12), last - s * draw(-24, 12))
     db = db + s * (draw(-16, 8) + 5 * _equaliser(x, g) - _dull(x, g))
-    power = _room(10 ** (db / 10), s * 10 ** draw(-3, -.5), draw(.6, 4))
+    power = _room(to_power(db), s * to_power(draw(-30, -5)), draw(.6, 4))
     power = power + s ** 2 * _noise(x, g, draw(-85, -40))
     return db_to_lms(to_db(power)).to(x.dtype)
