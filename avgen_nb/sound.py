@@ -51,17 +51,23 @@ def resample(wave, # (T,)
     return changed[:round(len(wave) * b / a)]
 
 # %% ../nbs/01_sound.ipynb #0000000f
-def _cut_short(data, # the bytes of a file
-               n):   # samples that could be read from it
-    "Does the file hold less than it promises?"
-    if data[:4] == b'RIFF':
-        at = data.find(b'data', 12, 65536)
+def _wav_cut_short(data):
+    "Does the data chunk of a wav (its bytes) promise more than there is?"
+    at, size = 12, 0
+    while at + 8 <= len(data):
         size = int.from_bytes(data[at + 4:at + 8], 'little')
-        return at > 0 and 0 < size < 0xffffff00 and at + 8 + size > len(data) + 1
+        if data[at:at + 4] == b'data': return 0 < size < 0xffffff00 and at + 8 + size > len(data) + 1
+        at += 8 + size + size % 2
+    return True
+
+def _cut_short(data, n, rate):
+    "Does a file (its bytes), of which n samples could be read, promise more?"
+    if data[:4] == b'RIFF': return _wav_cut_short(data)
     if data[:4] == b'OggS': return not data[data.rfind(b'OggS') + 5] & 4
     at = max(data.find(b'Xing', 0, 65536), data.find(b'Info', 0, 65536))
-    counted = data[:4] != b'fLaC' and at > 0 and data[at + 7] & 1
-    return counted and n < 1152 * (int.from_bytes(data[at + 8:at + 12], 'big') - 4)
+    if data[:4] == b'fLaC' or at < 0 or not data[at + 7] & 1: return False
+    frames = int.from_bytes(data[at + 8:at + 12], 'big')
+    return n < (frames - 4) * (1152 if rate >= 32_000 else 576)
 
 # %% ../nbs/01_sound.ipynb #00000011
 def _to_mono(data):
@@ -78,7 +84,7 @@ def _decode(path):
     try: data, rate = sf.read(path, dtype='float32', always_2d=True)
     except Exception:
         raise ValueError(f'{path}: cannot be read as sound; give a whole wav, flac, ogg or mp3 file.') from None
-    if _cut_short(path.read_bytes(), len(data)):
+    if _cut_short(path.read_bytes(), len(data), rate):
         raise ValueError(f'{path}: is cut short, its end is missing; copy the file again.')
     return torch.from_numpy(data), rate
 
