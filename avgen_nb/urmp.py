@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SMALLEST', 'SOUNDS', 'PICTURES', 'SIDES', 'NAME', 'to_rgb', 'square', 'read_picture', 'Report', 'read_all',
-           'folder_at', 'class_files', 'decibels', 'onset', 'window_starts', 'read_windows', 'split_files', 'pitch_key',
-           'read_sounds', 'read_pictures', 'pair_by_class', 'known', 'pictures_in', 'pictures_of', 'split_songs',
-           'file_key', 'load_class_folders', 'check_fractions', 'check_learnable', 'side_of', 'urmp_files', 'dev_songs',
-           'read_urmp', 'load_urmp', 'known_songs', 'drop_songs']
+           'folder_at', 'class_files', 'decibels', 'onset', 'window_starts', 'read_recording', 'windows_at',
+           'split_files', 'pitch_key', 'read_sounds', 'read_pictures', 'pair_by_class', 'known', 'pictures_in',
+           'pictures_of', 'split_songs', 'file_key', 'load_class_folders', 'check_fractions', 'check_learnable',
+           'side_of', 'urmp_files', 'dev_songs', 'read_urmp', 'load_urmp', 'known_songs', 'drop_songs']
 
 # %% ../nbs/05_urmp.ipynb #00000004
 import hashlib, os, re
@@ -52,12 +52,13 @@ def read_picture(path,        # png, jpg … of any mode: grey, palette, RGBA, C
     "uint8 (3, size, size): the square crop of a picture; a bad file is one sentence that names it."
     try:
         with Image.open(path) as image:
-            if min(image.size) < SMALLEST: raise ValueError(f'{image.width}×{image.height} pixels are too few; give at least {SMALLEST}×{SMALLEST}')
+            if min(image.size) < SMALLEST:
+                raise ValueError(f'{image.width}×{image.height} pixels are too few; give at least {SMALLEST}×{SMALLEST}')
             image.draft(image.mode, (2 * size, 2 * size))
             rgb = np.array(square(to_rgb(image), size, across))
     except FileNotFoundError: raise ValueError(f'{path}: there is no such picture; check the path.') from None
     except ValueError as e: raise ValueError(f'{path}: {e}.') from None
-    except Exception: raise ValueError(f'{path}: not a readable picture; give a png or jpg that opens, or leave it out.') from None
+    except Exception: raise ValueError(f'{path}: not a readable picture; give a png or jpg that opens.') from None
     return torch.from_numpy(rgb).permute(2, 0, 1).contiguous()
 
 # %% ../nbs/05_urmp.ipynb #00000015
@@ -151,12 +152,16 @@ def window_starts(wave,          # (T,) of at least one window, 44.1 kHz
     return starts[level > max(level.max() - quiet, silence)]
 
 # %% ../nbs/05_urmp.ipynb #00000026
-def read_windows(path, stride=.1):  # a sound file, seconds between windows
-    "(n, 22050): the half-second windows of a recording that are worth learning from."
+def read_recording(path, stride=.1):  # a sound file, seconds between windows
+    "(T,) and (n,) long: a recording of at least one window, and where its windows begin."
     wave = read_sound(path)
     wave = torch.nn.functional.pad(wave, (0, max(0, WINDOW - len(wave))))
-    try: return wave.unfold(0, WINDOW, 1)[window_starts(wave, stride)]
+    try: return wave, window_starts(wave, stride)
     except ValueError as e: raise ValueError(f'{path}: {e}.') from None
+
+def windows_at(wave, starts):  # (T,), (n,) long
+    "(n, 22050): the windows of a recording that begin there."
+    return wave.unfold(0, WINDOW, 1)[starts]
 
 # %% ../nbs/05_urmp.ipynb #00000029
 def split_files(items,                     # list of (class, key), one a file
@@ -171,7 +176,8 @@ def split_files(items,                     # list of (class, key), one a file
     have, side = np.zeros_like(want), np.zeros(len(keys), int)
     for k in sorted(range(len(keys)), key=lambda k: hashlib.sha1(f'{seed} {keys[k]}'.encode()).digest()):
         lack = ((want - have) / np.maximum(want, 1e-9) * count[k]).sum(1)
-        side[k] = np.where(want.sum(1) > 0, lack, -np.inf).argmax()
+        new = (have[0][count[k] > 0] == 0).any()  # a class that train does not know yet
+        side[k] = 0 if new else np.where(want.sum(1) > 0, lack, -np.inf).argmax()
         have[side[k]] += count[k]
     return side[key]
 
@@ -189,9 +195,11 @@ def read_sounds(files,          # list of paths
                 stride=.1,      # seconds between windows
                 workers=None):  # threads
     "float16 (S, 1, 128, 44) and long (S,): the windows of every good recording, and the file of each."
-    def read(i): return torch.cat([lms(part).half() for part in read_windows(files[i], stride).split(256)])
+    def read(i):
+        wave, starts = read_recording(files[i], stride)
+        return torch.cat([lms(windows_at(wave, part)).half() for part in starts.split(256)])
     good = list(read_all(read, range(len(files)), report, workers))
-    if not good: raise ValueError(f'None of the {len(files)} sound files can be read; the first is {files[0]}: {report.bad[0][1]}.')
+    if not good: raise ValueError(f'None of the {len(files)} sound files can be used; {files[0]}: {report.bad[-len(files)][1]}.')
     return torch.cat([x for _, x in good]), torch.tensor([i for i, x in good for _ in range(len(x))])
 
 # %% ../nbs/05_urmp.ipynb #00000032
@@ -218,7 +226,8 @@ def pair_by_class(pictures,        # uint8 (P, 3, size, size)
     "Pairs of which the picture is any picture of the sound's class."
     shelf = Shelf(picture_labels, len(classes))
     lacking = sound_labels[shelf.count[sound_labels] == 0].tolist()
-    if lacking: raise ValueError(f'Class {classes[lacking[0]]!r} has sounds but no picture on one side of the split; give more pictures.')
+    if lacking:
+        raise ValueError(f'Class {classes[lacking[0]]!r} has sounds but no picture on one side of the split; give more pictures.')
     partner = shelf.take(sound_labels, throw(torch.Generator().manual_seed(seed), len(sounds)))
     return Pairs(pictures, sounds, picture_labels, sound_labels, songs, tuple(classes), partner,
                  torch.arange(len(sounds)), by_class=True)
@@ -230,14 +239,16 @@ def known(classes,  # wanted names
           shown):   # names for which there are pictures
     "Stop, naming the class, if one has sounds but no pictures."
     for c in classes:
-        if c not in shown: raise ValueError(f'Class {c!r} has sounds but no pictures; there are pictures of {", ".join(shown)}.')
+        if c not in shown:
+            raise ValueError(f'Class {c!r} has sounds but no pictures; there are pictures of {", ".join(shown)}.')
 
 def pictures_in(folder, classes, fractions, key, seed, report, size, across, workers):
     "dict of side → (pictures, labels), from a folder of class folders."
     files = class_files(folder, PICTURES)
     known(classes, files)
     for c in files:
-        if c not in classes: raise ValueError(f'Class {c!r} has pictures but no sounds; add sounds or remove {Path(folder) / c}.')
+        if c not in classes:
+            raise ValueError(f'Class {c!r} has pictures but no sounds; add sounds or remove {Path(folder) / c}.')
     flat = [(i, f) for i, c in enumerate(classes) for f in files[c]]
     data, owner = read_pictures([f for _, f in flat], report, size, across, workers)
     side = split_files([(flat[i][0], key(flat[i][1])) for i in owner], fractions, seed) if len(owner) else owner.numpy()
@@ -294,21 +305,23 @@ def load_class_folders(sounds,                  # DIR/<class>/*.{wav,flac,ogg,mp
     label, good = torch.tensor([i for i, _ in flat])[owner], owner.unique()
     side = torch.full((len(flat),), -1)
     side[good] = torch.from_numpy(split_files([(flat[i][0], key(flat[i][1])) for i in good], fractions, seed))
-    check_learnable(label, side[owner], classes)
-    return check_apart({s: pair_by_class(*side_of(shown, s), *(t[side[owner] == i] for t in (data, label, owner)), classes, seed).to(device)
-                        for i, s in enumerate(SIDES) if (side == i).any()})
+    check_learnable(label, classes)
+    out = {}
+    for i in side[good].unique():
+        own = side[owner] == i
+        out[SIDES[i]] = pair_by_class(*side_of(shown, SIDES[i]), data[own], label[own], owner[own], classes, seed).to(device)
+    return check_apart(out)
 
 # %% ../nbs/05_urmp.ipynb #0000003c
 def check_fractions(fractions):  # of train, dev and test
     "Stop if these are no fractions."
     if len(fractions) != 3 or min(fractions) < 0 or fractions[0] <= 0:
-        raise ValueError(f'fractions={fractions} must be three shares, of train, dev and test, none negative and the first above 0.')
+        raise ValueError(f'fractions={fractions} must be the shares of train, dev and test, none negative, the first above 0.')
 
-def check_learnable(label, side, classes):  # long (S,), long (S,), names
+def check_learnable(label, classes):  # long (S,), names
     "Stop if a class has no sound to learn from."
     for i, c in enumerate(classes):
-        if not (label == i).any(): raise ValueError(f'Class {c!r} has no usable sound file; see the report.')
-        if not (side[label == i] == 0).any(): raise ValueError(f'Class {c!r} has no sound in train; give more files, another key or another seed.')
+        if not (label == i).any(): raise ValueError(f'Class {c!r} has no sound file that can be used; add one or remove the class.')
 
 def side_of(shown, side):  # dict of side → (pictures, labels), name of a side
     "The pictures of one side."
@@ -324,13 +337,14 @@ def urmp_files(folder,   # holds img and chunk
     "List of (instrument, song, ms, picture path, sound path), in that order; a file without partner is reported."
     trees = class_files(Path(folder)/'img'/split, PICTURES), class_files(Path(folder)/'chunk'/split, SOUNDS)
     for c in trees[0].keys() ^ trees[1].keys():
-        raise ValueError(f'Class {c!r} is in only one of img/{split} and chunk/{split} of {folder}; add the other or remove it.')
+        raise ValueError(f'Class {c!r} is in only one of img/{split} and chunk/{split} of {folder}; add the other.')
     out = []
     for c in trees[0]:
         image, sound = ({f.stem: f for f in tree[c]} for tree in trees)
         for stem in image.keys() | sound.keys():
             path, name = image.get(stem) or sound[stem], NAME.fullmatch(stem)
-            if not (stem in image and stem in sound): report.bad.append((path, f'has no partner in {"chunk" if stem in image else "img"}'))
+            if stem not in sound: report.bad.append((path, 'has no partner in chunk'))
+            elif stem not in image: report.bad.append((path, 'has no partner in img'))
             elif not name: report.bad.append((path, 'is not named {instrument}{song}_{ms}'))
             else: out.append((c, int(name[2]), int(name[3]), image[stem], sound[stem]))
     return sorted(out)
@@ -361,6 +375,7 @@ def read_urmp(rows,          # as `urmp_files` lists them
     for row, (picture, sound) in read_all(read, rows, report, workers):
         pictures[len(kept)], sounds[len(kept)] = picture, sound
         kept.append(row)
+    if not kept: raise ValueError(f'None of the {len(rows)} pairs can be read; {report.bad[-1][0]}: {report.bad[-1][1]}.')
     label, every = torch.tensor([classes.index(r[0]) for r in kept]), torch.arange(len(kept))
     return Pairs(pictures[:len(kept)], sounds[:len(kept)], label, label, torch.tensor([numbers[r[:2]] for r in kept]),
                  tuple(classes), every, every, truth={'ms': torch.tensor([r[2] for r in kept])})
@@ -385,21 +400,23 @@ def load_urmp(folder,        # holds img/ and chunk/, each with train/ and valid
     classes = tuple(sorted({r[0] for r in rows['train']}))
     known_songs(rows['test'], classes)
     numbers = {s: i for i, s in enumerate(sorted({r[:2] for part in rows.values() for r in part}))}
-    pairs = {s: read_urmp(rows[s][::every], classes, numbers, report, size, across, workers).to(device) for s in ('train', 'test')}
+    read = lambda part: read_urmp(part[::every], classes, numbers, report, size, across, workers).to(device)
+    train, test = read(rows['train']), read(rows['test'])
     report.close(max_bad)
     chosen = dev_songs({r[:2] for r in rows['train']}, dev, seed)
-    is_dev = torch.isin(pairs['train'].songs, torch.tensor([numbers[s] for s in chosen], device=device))
-    sides = {'train': pairs['train'].subset(~is_dev), **({'dev': pairs['train'].subset(is_dev)} if is_dev.any() else {}), 'test': pairs['test']}
-    return check_apart(sides)
+    is_dev = torch.isin(train.songs, torch.tensor([numbers[s] for s in chosen], device=device))
+    out = {'train': train.subset(~is_dev)} | ({'dev': train.subset(is_dev)} if chosen else {}) | {'test': test}
+    return check_apart(out)
 
 # %% ../nbs/05_urmp.ipynb #0000004d
 def known_songs(test, classes):  # list of rows, names of train's classes
     "Stop if the test files have a class that train lacks."
     for r in test:
-        if r[0] not in classes: raise ValueError(f'Class {r[0]!r} has test files but none in train; add them or remove {r[3].parent}.')
+        if r[0] not in classes: raise ValueError(f'Class {r[0]!r} has test files but none in train; remove {r[3].parent}.')
 
 def drop_songs(train, test, report):  # two lists of rows, Report
     "The rows of train without the songs that test holds too; the report says so."
     shared = {r[:2] for r in train} & {r[:2] for r in test}
-    if shared: report.notes.append(f'{len(shared)} songs are in train and in test ({", ".join(f"{c}{n:02d}" for c, n in sorted(shared)[:5])}); they are kept for test only.')
+    names = ', '.join(f'{c}{n:02d}' for c, n in sorted(shared)[:5])
+    if shared: report.notes.append(f'{len(shared)} songs are in train and in test ({names}); they are kept for test only.')
     return [r for r in train if r[:2] not in shared]

@@ -216,13 +216,13 @@ def test_a_draw_costs_little_and_no_more_from_a_large_set():
     def cost(n):
         p, best = make(torch.arange(n) % 13), 1.
         for _ in range(30):
-            start = time.perf_counter()
+            start = time.process_time()  # not disturbed by what else runs
             p.draw_wrong(p.draw(64, g), g)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
         return best
     g = gen()
     small, large = cost(1_000), cost(100_000)
-    assert large < .0125 and large < 4 * small
+    assert large < .0125 and large < 4 * small + .001
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
