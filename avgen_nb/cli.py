@@ -8,7 +8,7 @@ __all__ = ['COMMANDS', 'HELP', 'Parser', 'frame_size', 'positive', 'demo_options
            'evaluate_options', 'evaluate', 'make_parser', 'say', 'main']
 
 # %% ../nbs/15_cli.ipynb #00000004
-import argparse, sys
+import argparse, sys, warnings
 from pathlib import Path
 
 # %% ../nbs/15_cli.ipynb #00000006
@@ -204,8 +204,10 @@ def main(
 ) -> int:               # exit status: 0 done, 2 a mistake the user can mend, 130 stopped by hand
     "The command `avgen`."
     try:
-        args = make_parser().parse_args(argv)
-        return args.call(args) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *where: say(message)
+            args = make_parser().parse_args(argv)
+            return args.call(args) or 0
     except ValueError as e: say(e)
     except RuntimeError as e:
         from avgen_nb.training import Stopped

@@ -133,6 +133,13 @@ def test_ends_cleanly(monkeypatch, capsys, error, status, words):
     assert words in err and err.count('\n') == 1
 
 
+def test_a_warning_is_a_sentence_too(monkeypatch, capsys):
+    import warnings
+    before = warnings.showwarning
+    monkeypatch.setattr('avgen_nb.demo.run_demo', lambda *a, **k: warnings.warn('x.wav: is clipped.'))
+    assert cli.main(['demo']) == 0 and capsys.readouterr().err == 'avgen: x.wav: is clipped.\n' and warnings.showwarning is before
+
+
 def test_stopped_training_is_a_sentence_and_a_bug_is_not(monkeypatch, capsys):
     from avgen_nb.training import Stopped
     def fail(*a, **k): raise error
