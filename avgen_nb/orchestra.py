@@ -362,7 +362,7 @@ def song_pairs(song, # a Song
     return dict(picture=pictures, lms=sounds_of(wave), wave=wave, keypoints=places, **truth)
 
 # %% ../nbs/03_orchestra.ipynb #00000046
-SIZES = dict(default=dict(songs=(16, 3, 5), seconds=6.), small=dict(songs=(2, 1, 1), seconds=2.))  # songs per instrument: train, dev, test
+SIZES = dict(default=dict(songs=(24, 4, 6), seconds=4.5), small=dict(songs=(2, 1, 1), seconds=2.))  # songs per instrument: train, dev, test
 
 @dataclass(frozen=True)
 class Plan:
@@ -434,7 +434,7 @@ def _save(path, arrays):
         if old != path: old.unlink(missing_ok=True)
 
 # %% ../nbs/03_orchestra.ipynb #0000004e
-def build_orchestra(size='default', # 'default' (17 472 pairs) or 'small' (832)
+def build_orchestra(size='default', # 'default' (18 122 pairs) or 'small' (832)
                     seed=0,         # of the whole orchestra
                     workers=None,   # processes; None: one per core
                     progress=True,  # show a bar
