@@ -118,7 +118,7 @@ def phrase(scale, start, beat, level, rng):
 # %% ../nbs/03_orchestra.ipynb #0000001a
 def compose(instrument,  # one of INSTRUMENTS
             seed,        # of the melody
-            seconds=6.,  # how long
+            seconds=4.5, # how long
            ):            # list of Note, in time order, inside the instrument's range
     "A melody: phrases with a breath between them, until the time is up."
     _known(instrument); rng = np.random.default_rng(seed)
@@ -275,7 +275,7 @@ def record(dry,   # float32 (T,)
 def perform(instrument,  # one of INSTRUMENTS
             notes,       # list of Note
             seed,        # of the stage and of all chance in playing
-            seconds=6.,  # how long
+            seconds=4.5, # how long
            ):            # float32 (T,) in [-1, 1], 44.1 kHz
     "A melody played on a random stage and recorded there."
     rng = np.random.default_rng(seed)
@@ -328,7 +328,7 @@ class Song:
 def make_song(instrument,  # one of INSTRUMENTS
               number,      # which song of this instrument
               seed=0,      # of the orchestra
-              seconds=6.,  # how long
+              seconds=4.5, # how long
              ):            # Song
     "A song from its seed alone: the same on every machine and whoever builds it."
     _known(instrument)

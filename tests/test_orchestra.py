@@ -62,7 +62,7 @@ def test_melodies(instrument):
         assert notes and notes == o.compose(instrument, seed)
         assert all(low <= n.pitch <= high and .1 <= n.length <= 1.2 and 0 < n.dynamic <= 1 for n in notes)
         assert all(a.start + a.length <= b.start + 1e-6 for a, b in zip(notes, notes[1:]))
-        assert notes[-1].start + notes[-1].length <= 6 + 1e-6 and not notes[0].slur
+        assert notes[-1].start + notes[-1].length <= 4.5 + 1e-6 and not notes[0].slur
         seen |= {n.pitch for n in notes}
     assert len(seen) > .8 * (high - low), 'melodies do not use the range'
 
