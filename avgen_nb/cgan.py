@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C', 'S2I_N', 'I2S', 'RECIPES', 'PAPER', 'mismatched',
-           'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'EncoderTask', 'CrossModalGAN',
-           'Generator', 'judge_of', 'recipe_named', 'open_data', 'train_run', 'finish_run', 'recipe_from', 'load_run',
-           'evaluate_run']
+           'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'EncoderTask', 'train_encoder',
+           'CrossModalGAN', 'Generator', 'judge_of', 'recipe_named', 'open_data', 'train_run', 'finish_run',
+           'recipe_from', 'load_run', 'evaluate_run']
 
 # %% ../nbs/10_cgan.ipynb #00000004
 import json, math, os, time
@@ -76,6 +76,7 @@ class Recipe:
     average: float = 0.            # decay of the weight average; 0: none, as in the paper
     decay: bool = False            # let the learning rates fall to nothing over the run; assumption: no
     unit_phi: bool = False         # bring φ to length √64; assumption: no
+    guide: float = 0.              # weight of a frozen classifier's verdict on x̂ (as in CAR-GAN); paper: none
     match: float = 0.              # weight of |x̂ - x|, the distance to the true partner; falls to a fifth; paper: none
     plan: tuple = ()               # the encoder's convolutions
     norm: bool = False             # batch norm in the encoder; the paper draws none
@@ -94,7 +95,7 @@ CHEN_I2S = Recipe('I2S-paper', 'picture', 'sound', plan=CHEN_PICTURE)
 
 # %% ../nbs/10_cgan.ipynb #0000002c
 STABLE = dict(game='hinge', spectral=True, average=.995, decay=True, unit_phi=True, norm=True, vary=1., width=32, hidden=(128,), keep=(.8,),
-              plan=DEEP, rates=(1e-3, 2e-4), betas=(.5, .9), batch=32, match=30.)
+              plan=DEEP, rates=(1e-3, 4e-4), betas=(.5, .9), batch=32, match=8., guide=1.)
 S2I_C = replace(CHEN_S2I, name='S2I-C', **STABLE)
 S2I_N = replace(S2I_C, name='S2I-N', mismatch=False)
 I2S = replace(CHEN_I2S, name='I2S', **STABLE)
@@ -117,7 +118,7 @@ class EncoderTask:
         self.nets = {'E': E}
         self.optimizers = {'E': torch.optim.AdamW(E.parameters(), recipe.encoder_rate, weight_decay=1e-2)}
 
-    def describe(self): return dict(task='encoder', recipe=self.recipe.name, classes=list(self.pairs.classes))
+    def describe(self): return dict(task=f'encoder of {self.modality.name}s', plan=list(self.recipe.plan), classes=list(self.pairs.classes))
 
     def draw(self, loop):
         batch = self.pairs.batch(loop.draw(self.pairs, self.recipe.encoder_batch), loop.generator)
@@ -132,7 +133,20 @@ class EncoderTask:
         loop.update('E', loss)
         return dict(loss=loss.detach(), accuracy=(logits.argmax(1) == label).float().mean())
 
-# %% ../nbs/10_cgan.ipynb #00000034
+# %% ../nbs/10_cgan.ipynb #00000031
+def train_encoder(
+    modality,              # what it hears or sees
+    recipe,                # its numbers
+    data: dict,            # splits
+    out: str = None,       # folder for its checkpoints
+    **options,             # of `fit`: steps or minutes, resume, seed, quiet
+):
+    "A trained encoder, and how many minutes it took."
+    torch.manual_seed(options.get('seed', 0))
+    run = fit(EncoderTask(modality, recipe, data['train']), out=out, average=.98, **options)
+    return run.averages['E'], run.minutes
+
+# %% ../nbs/10_cgan.ipynb #00000035
 class CrossModalGAN:
     "The matching-aware game of Chen et al. 2017. `CrossModalGAN(SOUND, PICTURE, …)` is S2I, turned round it is I2S."
     def __init__(self,
@@ -141,8 +155,10 @@ class CrossModalGAN:
         recipe,          # every number
         encoder,         # a trained `Encoder` of the source; frozen here
         pairs=None,      # what to train on; none: for use only
+        guide=None,      # a trained `Encoder` of the target, if the recipe wants one
     ):
         self.source, self.target, self.recipe, self.pairs = source, target, recipe, pairs
+        self.guide = guide and guide.eval().requires_grad_(False)
         self.E = encoder.eval().requires_grad_(False)
         G = Decoder(target, recipe.phi + recipe.z, recipe.width)
         D = Discriminator(target, recipe.phi, recipe.width, recipe.spectral)
@@ -186,10 +202,15 @@ class CrossModalGAN:
         loop.update('D', loss_d)
         with loop.autocast(): loss_g = g_loss(D(fake, phi).float())
         far = (fake.float() - real).abs().mean()
-        loop.update('G', loss_g + self.recipe.match * (1 - .8 * loop.fraction) * far)
-        return dict(D=loss_d.detach(), G=loss_g.detach(), far=far.detach())
+        more, losses = self.recipe.match * (1 - .8 * loop.fraction) * far, dict(D=loss_d, G=loss_g, far=far)
+        if self.recipe.guide:
+            with loop.autocast(): named = self.guide(self.target.vary(fake, loop.generator, 1.))
+            losses['named'] = F.cross_entropy(named.float(), label)
+            more = more + self.recipe.guide * losses['named']
+        loop.update('G', loss_g + more)
+        return {k: v.detach() for k, v in losses.items()}
 
-# %% ../nbs/10_cgan.ipynb #0000003d
+# %% ../nbs/10_cgan.ipynb #0000003e
 class Generator:
     "A trained model: the encoder of what is given and the generator of what is made."
     def __init__(self, recipe, classes, E, G, jury=None, meta=None):
@@ -214,20 +235,20 @@ class Generator:
         "What the independent judge of the target sees: (class names, probabilities (N, classes))."
         return self.jury.classes, self.jury.predict(x)
 
-# %% ../nbs/10_cgan.ipynb #0000003e
+# %% ../nbs/10_cgan.ipynb #0000003f
 def judge_of(data, recipe, quiet=True):
     "The judge of what a recipe makes, trained on the real targets of these very splits (lesson 08)."
     from avgen_nb.judges import judge_for
     return judge_for(recipe.target, data, quiet=quiet)
 
-# %% ../nbs/10_cgan.ipynb #00000042
+# %% ../nbs/10_cgan.ipynb #00000043
 def recipe_named(name):
     "The recipe of this name."
     if isinstance(name, Recipe): return name
     if name not in RECIPES: raise ValueError(f"There is no recipe '{name}'; choose one of {', '.join(RECIPES)}.")
     return RECIPES[name]
 
-# %% ../nbs/10_cgan.ipynb #00000043
+# %% ../nbs/10_cgan.ipynb #00000044
 def open_data(
     data: str = 'orchestra',   # 'orchestra', or a folder in Sub-URMP's layout
     sounds: str = None,        # a folder of class folders of recordings ...
@@ -243,35 +264,36 @@ def open_data(
     if pictures == 'orchestra': pictures = pairs.orchestra_pairs(size)
     return urmp.load_class_folders(sounds, pictures, **options)
 
-# %% ../nbs/10_cgan.ipynb #00000044
+# %% ../nbs/10_cgan.ipynb #00000045
 def train_run(
     recipe,                # a `Recipe` or its name
     data: dict,            # splits, as `open_data` gives them
     out: str,              # folder of the run
     steps: int = None,     # steps of the game ...
-    minutes: float = None, # ... or minutes of both phases; neither: what the budget says
+    minutes: float = None, # ... or minutes of everything; neither: what the budget says
     seed: int = 0,         # of everything
     budget: str = 'cpu',   # 'test', 'cpu' or 'gpu'
     resume: bool = False,  # go on from the last checkpoint
     opened: dict = None,   # arguments of `open_data`, remembered for `evaluate_run`
+    encoders: str = None,  # folder of encoders shared with other runs; none: this run's own
     quiet: bool = False,   # no progress
 ):
-    "Train an encoder, then the game; leaves a folder that `load_run` reads."
+    "Train the encoders, then the game; leaves a folder that `load_run` reads."
     recipe, out = recipe_named(recipe), Path(out)
     source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
+    wanted = [source, target] if recipe.guide else [source]
+    length = dict(minutes=.4 * minutes / len(wanted)) if minutes else dict(steps=steps_for(recipe, budget, 'encoder_steps'))
+    same = dict(resume=resume or bool(encoders), seed=seed, quiet=quiet)
+    nets, spent = zip(*[train_encoder(m, recipe, data, Path(encoders or out)/f'encoder-{m.name}', **length, **same) for m in wanted])
     torch.manual_seed(seed)
-    length = dict(minutes=.25 * minutes) if minutes else dict(steps=steps_for(recipe, budget, 'encoder_steps'))
-    same = dict(resume=resume, seed=seed, quiet=quiet)
-    first = fit(EncoderTask(source, recipe, data['train']), out=out/'encoder', average=.98, **length, **same)
-    torch.manual_seed(seed)
-    game = CrossModalGAN(source, target, recipe, first.averages['E'], data['train'])
-    length = dict(minutes=.75 * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
-    run = fit(game, out=out/'game', average=recipe.average, **length, **same)
+    game = CrossModalGAN(source, target, recipe, nets[0], data['train'], *nets[1:])
+    length = dict(minutes=.6 * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
+    run = fit(game, out=out/'game', average=recipe.average, resume=resume, seed=seed, quiet=quiet, **length)
     meta = dict(recipe=asdict(recipe), classes=list(data['train'].classes), seed=seed, steps=run.steps,
-                minutes=round(first.minutes + run.minutes, 2), opened=opened or {}, version=__version__)
+                minutes=round(sum(spent) + run.minutes, 2), opened=opened or {}, version=__version__)
     return finish_run(out, game, run, meta, judge_of(data, recipe, quiet))
 
-# %% ../nbs/10_cgan.ipynb #00000045
+# %% ../nbs/10_cgan.ipynb #00000046
 def finish_run(out, game, run, meta, judge):
     "Write what is needed to use a trained model: its nets, and the judge of what it makes."
     from avgen_nb.judges import save_judge
@@ -280,12 +302,12 @@ def finish_run(out, game, run, meta, judge):
     save_judge(judge, out/'judge.safetensors')
     return Generator(game.recipe, meta['classes'], game.E, G, judge, meta)
 
-# %% ../nbs/10_cgan.ipynb #00000046
+# %% ../nbs/10_cgan.ipynb #00000047
 def recipe_from(values):
     "A recipe as JSON gives it back."
     return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
-# %% ../nbs/10_cgan.ipynb #00000047
+# %% ../nbs/10_cgan.ipynb #00000048
 def load_run(
     folder: str,  # of a finished run
 ):
@@ -301,10 +323,10 @@ def load_run(
     E.load_state_dict(weights['E']); G.load_state_dict(weights['G'])
     return Generator(recipe, meta['classes'], E, G, load_judge(folder/'judge.safetensors'), meta)
 
-# %% ../nbs/10_cgan.ipynb #00000048
+# %% ../nbs/10_cgan.ipynb #00000049
 PAPER = {('S2I-C', 'test'): '.7556', ('S2I-C', 'train'): '.8737', ('S2I-N', 'test'): '.1232', ('S2I-N', 'train'): '.1262', ('I2S', 'test'): '.1117'}
 
-# %% ../nbs/10_cgan.ipynb #00000049
+# %% ../nbs/10_cgan.ipynb #0000004a
 def evaluate_run(
     run,                  # a `Generator`, or the folder of a run
     data: dict = None,    # splits; none: those it was trained with

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PICTURE', 'SOUND', 'MODALITIES', 'CHEN_SOUND', 'CHEN_PICTURE', 'DEEP', 'shake', 'recolour', 'hide', 'vary_pictures',
-           'vary_sounds', 'Modality', 'conv_block', 'conv_plan', 'Encoder', 'Up', 'Decoder', 'Discriminator']
+           'vary_sounds', 'Modality', 'conv_block', 'conv_plan', 'Encoder', 'Up', 'Decoder', 'Leaky', 'Discriminator']
 
 # %% ../nbs/06_nets.ipynb #00000004
 import math
@@ -182,23 +182,29 @@ class Decoder(nn.Module):
         return self.ups(F.relu(self.norm(h).contiguous(memory_format=torch.channels_last)))
 
 # %% ../nbs/06_nets.ipynb #00000024
+class Leaky(nn.Module):
+    "Leaky ReLU, made louder by a fixed gain."
+    def __init__(self, gain=1.): super().__init__(); self.gain = gain
+    def forward(self, x): return self.gain * F.leaky_relu(x, .2)
+
+# %% ../nbs/06_nets.ipynb #00000025
 class Discriminator(nn.Module):
     "Score of a picture (or sound) together with a code φ (Chen et al. 2017, Fig. 2)."
     def __init__(self,
         modality: Modality,      # what it judges
         phi: int = 64,           # size of φ
         width: int = 64,         # paper: 8 × 64 = 512 channels at the joint
-        spectral: bool = False,  # spectral norm instead of batch norm (the stable recipe)
+        spectral: bool = False,  # spectral norm instead of batch norm, but for the last layer: its scores must be free to reach ±1
     ):
         super().__init__()
-        sn = spectral_norm if spectral else (lambda m: m)
+        sn, gain = (spectral_norm, 2.) if spectral else (lambda m: m, 1.)
         c = [modality.channels, width, 2 * width, 4 * width, 8 * width]
         layers = []
         for i, (a, b) in enumerate(zip(c, c[1:])):
-            layers += [sn(nn.Conv2d(a, b, 4, 2, 1)), nn.BatchNorm2d(b) if i and not spectral else nn.Identity(), nn.LeakyReLU(.2)]
+            layers += [sn(nn.Conv2d(a, b, 4, 2, 1)), nn.BatchNorm2d(b) if i and not spectral else nn.Identity(), Leaky(gain)]
         self.trunk = nn.Sequential(*layers)
-        self.join = nn.Sequential(sn(nn.Conv2d(c[-1] + phi, c[-1], 1)), nn.LeakyReLU(.2))
-        self.score = sn(nn.Conv2d(c[-1], 1, 3, padding=1))
+        self.join = nn.Sequential(sn(nn.Conv2d(c[-1] + phi, c[-1], 1)), Leaky(gain))
+        self.score = nn.Conv2d(c[-1], 1, 3, padding=1)
 
     def head(self, h, phi):
         "Scores (N,) of trunk features h (N, 8·width, 4, 4) with codes phi (N, phi)"
