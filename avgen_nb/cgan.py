@@ -85,7 +85,7 @@ class Recipe:
     encoder_rate: float = 1e-3     # assumption
     encoder_batch: int = 64        # assumption
     vary: float = 0.               # strength of the augmentation of what is given; assumption: none
-    steps: dict = field(default_factory=lambda: dict(test=12, cpu=700, gpu=20000), hash=False)           # of the game
+    steps: dict = field(default_factory=lambda: dict(test=12, cpu=600, gpu=20000), hash=False)           # of the game
     encoder_steps: dict = field(default_factory=lambda: dict(test=12, cpu=400, gpu=4000), hash=False)    # of the encoder
 
 # %% ../nbs/10_cgan.ipynb #0000002a
@@ -95,10 +95,10 @@ CHEN_I2S = Recipe('I2S-paper', 'picture', 'sound', plan=CHEN_PICTURE)
 
 # %% ../nbs/10_cgan.ipynb #0000002c
 STABLE = dict(game='hinge', spectral=True, average=.995, decay=True, unit_phi=True, norm=True, vary=1., width=32, hidden=(128,), keep=(.8,),
-              plan=DEEP, rates=(1e-3, 4e-4), betas=(.5, .9), batch=32, match=8., guide=1.)
-S2I_C = replace(CHEN_S2I, name='S2I-C', **STABLE)
+              plan=DEEP, betas=(.5, .9), batch=32)
+S2I_C = replace(CHEN_S2I, name='S2I-C', rates=(1e-3, 2e-4), match=40., guide=.3, **STABLE)
 S2I_N = replace(S2I_C, name='S2I-N', mismatch=False)
-I2S = replace(CHEN_I2S, name='I2S', **STABLE)
+I2S = replace(CHEN_I2S, name='I2S', rates=(1e-3, 4e-4), match=8., guide=1., **STABLE)
 RECIPES = {r.name: r for r in (S2I_C, S2I_N, I2S, CHEN_S2I, CHEN_S2I_N, CHEN_I2S)}
 
 # %% ../nbs/10_cgan.ipynb #0000002f

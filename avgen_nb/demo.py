@@ -672,7 +672,7 @@ def train_both(
     for name in PAIR:
         folder = Path(out)/'runs'/name
         with stages(f'training {name}'):
-            runs[name] = train_run(name, world.data, folder, seed=seed, budget=budget, resume=folder.exists(),
+            runs[name] = train_run(name, world.data, folder, seed=seed, budget=budget, resume=folder.exists(), encoders=Path(out)/'encoders',
                                    opened=dict(data='orchestra', size=size_for(budget)))
     return runs
 
