@@ -202,8 +202,9 @@ def number(
 ):
     "A figure for the table: three digits that matter, a dash for none."
     if x is None: return '–'
-    if isinstance(x, str): return html.escape(x)
-    return f'{x:.3f}' if abs(x) < 10 else f'{x:,.0f}'
+    try: x = float(x)
+    except ValueError: return html.escape(x)
+    return f'{x:.3f}' if abs(x) < 10 else f'{x:.1f}' if abs(x) < 1000 else f'{x:,.0f}'
 
 # %% ../nbs/14_demo.ipynb #00000026
 MEASURES = dict(
@@ -218,6 +219,7 @@ def row_html(
     "One line of the table."
     span = '–' if row.get('low') is None else f'{number(row["low"])} … {number(row["high"])}'
     bar = gauge(row) if row.get('chance') is not None and 0 <= row['value'] <= 1 else ''
+    row = row if row['metric'] == 'balanced_accuracy' else {**row, 'paper': None}   # the papers print no other figure
     cells = [f'<td class="num">{text}</td>' for text in
              (f'<b>{number(row["value"])}</b>', span, *(number(row.get(k)) for k in ('ceiling', 'chance', 'paper')))]
     what = MEASURES.get(row['metric'], name(row['metric']))
