@@ -96,9 +96,9 @@ CHEN_I2S = Recipe('I2S-paper', 'picture', 'sound', plan=CHEN_PICTURE)
 # %% ../nbs/10_cgan.ipynb #0000002c
 STABLE = dict(game='hinge', spectral=True, average=.995, decay=True, unit_phi=True, norm=True, vary=1., width=32, hidden=(128,), keep=(.8,),
               plan=DEEP, betas=(.5, .9), batch=32)
-S2I_C = replace(CHEN_S2I, name='S2I-C', rates=(1e-3, 2e-4), match=40., guide=.3, **STABLE)
+S2I_C = replace(CHEN_S2I, name='S2I-C', rates=(1e-3, 2e-4), match=100., guide=.3, **STABLE)
 S2I_N = replace(S2I_C, name='S2I-N', mismatch=False)
-I2S = replace(CHEN_I2S, name='I2S', rates=(1e-3, 4e-4), match=8., guide=1., **STABLE)
+I2S = replace(CHEN_I2S, name='I2S', rates=(1e-3, 4e-4), match=20., guide=1., **STABLE)
 RECIPES = {r.name: r for r in (S2I_C, S2I_N, I2S, CHEN_S2I, CHEN_S2I_N, CHEN_I2S)}
 
 # %% ../nbs/10_cgan.ipynb #0000002f
@@ -236,10 +236,10 @@ class Generator:
         return self.jury.classes, self.jury.predict(x)
 
 # %% ../nbs/10_cgan.ipynb #0000003f
-def judge_of(data, recipe, quiet=True):
+def judge_of(data, recipe, budget='cpu', quiet=True):
     "The judge of what a recipe makes, trained on the real targets of these very splits (lesson 08)."
     from avgen_nb.judges import judge_for
-    return judge_for(recipe.target, data, quiet=quiet)
+    return judge_for(recipe.target, data, steps=20 if budget == 'test' else None, quiet=quiet)
 
 # %% ../nbs/10_cgan.ipynb #00000043
 def recipe_named(name):
@@ -290,8 +290,8 @@ def train_run(
     length = dict(minutes=.6 * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
     run = fit(game, out=out/'game', average=recipe.average, resume=resume, seed=seed, quiet=quiet, **length)
     meta = dict(recipe=asdict(recipe), classes=list(data['train'].classes), seed=seed, steps=run.steps,
-                minutes=round(sum(spent) + run.minutes, 2), opened=opened or {}, version=__version__)
-    return finish_run(out, game, run, meta, judge_of(data, recipe, quiet))
+                minutes=round(sum(spent) + run.minutes, 2), minutes_of_game=round(run.minutes, 2), opened=opened or {}, version=__version__)
+    return finish_run(out, game, run, meta, judge_of(data, recipe, budget, quiet))
 
 # %% ../nbs/10_cgan.ipynb #00000046
 def finish_run(out, game, run, meta, judge):
@@ -340,6 +340,8 @@ def evaluate_run(
     batch = data[split].batch(torch.arange(len(data[split])))
     given, real = getattr(batch, run.source.name), getattr(batch, run.target.name)
     name, m = run.recipe.name, run.meta
-    return score_generated(run.jury, run.generate(given, seed), batch.label, data[split].songs, real, batch.label, run.classes,
+    rows = score_generated(run.jury, run.generate(given, seed), batch.label, data[split].songs, real, batch.label, data[split].classes,
         system=name, direction=f'{run.source.name} → {run.target.name}', data=m['opened'].get('sounds') or m['opened'].get('data', 'orchestra'),
-        split=split, paper=PAPER.get((name.removesuffix('-paper'), split)), seed=m['seed'], steps=m['steps'], minutes=m['minutes'], version=m['version'])
+        split=split, seed=m['seed'], steps=m['steps'], minutes=m['minutes'], version=m['version'])
+    rows[0].paper = PAPER.get((name.removesuffix('-paper'), split))
+    return rows

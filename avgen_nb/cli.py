@@ -55,7 +55,7 @@ def demo(args):
 def export_options(p):
     "Options of `avgen export`."
     p.add_argument('dir', metavar='DIR', help='where to: a new or empty folder')
-    p.add_argument('--size', default='default', choices=('small', 'default'), help='small: a few songs; default: about 17 500 pairs')
+    p.add_argument('--size', default='default', choices=('small', 'default'), help='small: a few songs; default: about 18 000 pairs')
     p.add_argument('--frame', type=frame_size, default=(1920, 1080), metavar='WxH', help='size of the jpg files (default: 1920x1080, as Sub-URMP)')
     p.add_argument('--seed', type=int, default=0, help='of the orchestra (default: 0)')
 

@@ -706,7 +706,8 @@ def about(
 ):
     "The page's first paragraph."
     train = world.data['train']
-    return ABOUT.format(minutes=sum(r.meta['minutes'] for r in runs.values()), n=len(train), k=len(train.classes))
+    minutes = max(r.meta['minutes'] - r.meta['minutes_of_game'] for r in runs.values()) + sum(r.meta['minutes_of_game'] for r in runs.values())
+    return ABOUT.format(minutes=minutes, n=len(train), k=len(train.classes))
 
 # %% ../nbs/14_demo.ipynb #0000006e
 def demo_gallery(

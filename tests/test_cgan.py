@@ -109,7 +109,7 @@ def test_a_code_of_one_length():
 def quick_judge(monkeypatch):
     "A judge that need not be trained."
     from avgen_nb.judges import Judge
-    def judge_of(data, recipe, quiet=True):
+    def judge_of(data, recipe, budget='cpu', quiet=True):
         channels = MODALITIES[recipe.target].channels
         return Judge(channels, CLASSES, recipe.target, width=4).eval()
     monkeypatch.setattr(cgan, 'judge_of', judge_of)
