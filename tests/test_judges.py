@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 import torch
-from avgen_nb.judges import (AUGMENT, Judge, answers, augment_picture, balanced_accuracy, ceiling_of, chance, confusion, cut_out,
-                             identity, judge_for, judges_for, load_judge, majority, recalls, save_judge, song_interval, train_judge, warm_cosine)
+from avgen_nb.judges import (Judge, answers, balanced_accuracy, ceiling_of, chance, confusion, identity, judge_for, judges_for, load_judge,
+                             majority, recalls, save_judge, song_interval, train_judge, warm_cosine)
 from avgen_nb.pairs import Pairs
 from avgen_nb.training import save_nets
 
@@ -144,26 +144,7 @@ def test_only_some_classes_may_be_answered():
     assert torch.equal(p, torch.tensor([0., 1., 0.]).expand(9, 3))
 
 
-@pytest.mark.parametrize('name', AUGMENT)
-def test_augmentation_is_repeatable_stays_in_range_and_can_be_off(name):
-    x = dict(picture=torch.rand(6, 3, 64, 64), sound=torch.rand(6, 1, 128, 44))[name] * 2 - 1
-    make = lambda strength: AUGMENT[name](x, torch.Generator().manual_seed(3), strength)
-    assert torch.equal(make(1.), make(1.)) and not torch.equal(make(1.), x) and torch.equal(make(0), x)
-    assert make(1.).abs().max() <= 1 and make(1.).shape == x.shape
-
-
-def test_augmentation_never_mirrors():
-    x = torch.linspace(-.5, .5, 64).expand(50, 3, 64, 64)
-    y = augment_picture(x, torch.Generator().manual_seed(0))
-    assert torch.all(y[..., 48:].mean((1, 2, 3)) > y[..., :16].mean((1, 2, 3)))
-
-
-def test_a_hole_has_the_stated_size_at_most():
-    holes = (cut_out(torch.ones(300, 1, 50, 50), torch.Generator().manual_seed(0), .4) == 0).float().mean((1, 2, 3))
-    assert holes.max() <= .45**2 and holes.mean() > .01
-
-
-@pytest.mark.parametrize('name', AUGMENT)
+@pytest.mark.parametrize('name', ['picture', 'sound'])
 def test_a_judge_learns_an_easy_world(name, splits):
     judge = train_judge(name, splits['train'], splits['dev'], steps=40, width=4, batch=24, strength=.3)
     assert judge.meta['dev']['value'] > .9 and judge.meta['steps'] == 40 and judge.modality == name
