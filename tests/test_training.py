@@ -156,6 +156,15 @@ def test_nan_is_found_late_but_named_right_and_never_saved(tmp_path, monkeypatch
     with pytest.raises(Stopped, match="'D' is nan at step 23; .*00000020"): fit(Breaks(23), steps=50, out=tmp_path, save_steps=10, **quick)
     assert [read_checkpoint(p)[1]['step'] for p in checkpoints(tmp_path)] == [20, 10]
 
+def test_weights_that_broke_without_a_nan_loss_are_never_saved(tmp_path):
+    class Silent(CloudGAN):
+        def step(self, real, loop):
+            losses = super().step(real, loop)
+            if loop.step == 19: self.nets['G'].weight.data[0, 0] = float('nan')    # as an infinite gradient of a finite loss does
+            return losses
+    with pytest.raises(Stopped, match="'G/weight' is not finite at step 20; the last checkpoint is .*00000010"): fit(Silent(), steps=50, out=tmp_path, save_steps=10, **quick)
+    assert len(checkpoints(tmp_path)) == 1
+
 def test_a_returned_loss_that_is_nan_stops_too():
     class Returned(CloudGAN):
         def step(self, real, loop): return super().step(real, loop) | dict(extra=float('nan') if loop.step == 4 else 0.)
