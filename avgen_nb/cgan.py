@@ -98,7 +98,7 @@ STABLE = dict(game='hinge', spectral=True, average=.995, decay=True, unit_phi=Tr
               plan=DEEP, betas=(.5, .9), batch=32)
 S2I_C = replace(CHEN_S2I, name='S2I-C', rates=(1e-3, 2e-4), match=100., guide=.3, **STABLE)
 S2I_N = replace(S2I_C, name='S2I-N', mismatch=False)
-I2S = replace(CHEN_I2S, name='I2S', rates=(1e-3, 4e-4), match=20., guide=1., **STABLE)
+I2S = replace(CHEN_I2S, name='I2S', rates=(1e-3, 4e-4), match=50., guide=1., **STABLE)
 RECIPES = {r.name: r for r in (S2I_C, S2I_N, I2S, CHEN_S2I, CHEN_S2I_N, CHEN_I2S)}
 
 # %% ../nbs/10_cgan.ipynb #0000002f
@@ -157,6 +157,8 @@ class CrossModalGAN:
         pairs=None,      # what to train on; none: for use only
         guide=None,      # a trained `Encoder` of the target, if the recipe wants one
     ):
+        if pairs is not None and recipe.guide and guide is None:
+            raise ValueError(f'Recipe {recipe.name} wants a guide: give a trained Encoder of the {target.name}, or a recipe with guide=0.')
         self.source, self.target, self.recipe, self.pairs = source, target, recipe, pairs
         self.guide = guide and guide.eval().requires_grad_(False)
         self.E = encoder.eval().requires_grad_(False)

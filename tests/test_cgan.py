@@ -87,8 +87,8 @@ def test_an_unknown_recipe_or_budget_names_the_known():
 def test_one_step_of_the_game_moves_g_and_d_and_not_the_encoder(name, data):
     recipe = tiny(name)
     source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
-    E = Encoder(source, 3, recipe.plan, recipe.norm, recipe.hidden, recipe.phi, recipe.keep)
-    game = CrossModalGAN(source, target, recipe, E, data['train'])
+    E, guide = (Encoder(m, 3, recipe.plan, recipe.norm, recipe.hidden, recipe.phi, recipe.keep) for m in (source, target))
+    game = CrossModalGAN(source, target, recipe, E, data['train'], guide if recipe.guide else None)
     before = {k: [p.clone() for p in n.parameters()] for k, n in dict(game.nets, E=E).items()}
     stats = [b.clone() for b in E.buffers()]
     run = fit(game, steps=1, quiet=True, average=recipe.average)
@@ -96,6 +96,12 @@ def test_one_step_of_the_game_moves_g_and_d_and_not_the_encoder(name, data):
     assert moved == dict(G=True, D=True, E=False)
     assert all(torch.equal(a, b) for a, b in zip(stats, E.buffers()))
     assert set(run.averages) == ({'G'} if recipe.average else set())
+
+
+def test_a_recipe_with_a_guide_needs_one(data):
+    recipe = tiny('I2S')
+    E = Encoder(PICTURE, 3, recipe.plan, recipe.norm, recipe.hidden, recipe.phi, recipe.keep)
+    with pytest.raises(ValueError, match='guide'): CrossModalGAN(PICTURE, SOUND, recipe, E, data['train'])
 
 
 def test_a_code_of_one_length():
