@@ -61,7 +61,7 @@ def show_maps(maps,        # 2-D arrays
                              figsize=(cols * size * 1.3, rows * size))
     for ax in axes.flat[len(maps):]: ax.axis('off')
     for i, (ax, values) in enumerate(zip(axes.flat, maps)):
-        ax.imshow(torch.as_tensor(values).cpu(), origin='lower', aspect='auto', cmap='magma', interpolation='nearest')
+        ax.imshow(torch.as_tensor(values).cpu().numpy(), origin='lower', aspect='auto', cmap='magma', interpolation='nearest')
         if titles is not None: ax.set_title(str(titles[i]), fontsize=9)
     plt.show()
 
@@ -107,10 +107,11 @@ def spectrogram(wave,       # (T,) in [-1, 1]
     hop = max(64, len(wave) // cols)
     padded = F.pad(wave, (1024, 1024))
     size = (torch.fft.rfft(padded.unfold(0, 2048, hop) * torch.hann_window(2048)).abs().T / 512).clamp_min(1e-5)
-    top = min(16_000, .49 * sr)
-    place = torch.logspace(math.log10(50), math.log10(top), rows) * 2048 / sr
+    top = math.log10(min(16_000, .49 * sr))
+    place = torch.logspace(math.log10(50), top, 8 * rows) * 2048 / sr
     low = place.floor().long()
-    return 20 * torch.lerp(size[low], size[low + 1], (place - low)[:, None]).log10()
+    fine = torch.lerp(size[low], size[low + 1], (place - low)[:, None])
+    return 20 * fine.view(rows, 8, -1).amax(1).log10()
 
 # %% ../nbs/00_show.ipynb #0000001b
 def _png(picture, colours=None):

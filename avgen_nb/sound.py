@@ -315,15 +315,15 @@ def _difference(frames, # (N, at least 2 lags + ...), float32
     return torch.where(mean > 0, d / mean.clamp_min(1e-20), 1.)
 
 # %% ../nbs/01_sound.ipynb #0000004a
-def _first_dip(d,           # (N, lags + 1)
-               slack=.025): # how much less deep a dip may be than the deepest
+def _first_dip(d,          # (N, lags + 1)
+              slack=.02): # how much less deep a dip may be than the deepest
     "Lag of the first deep dip, between samples, and its depth: (N,), (N,)."
-    middle = d[:, 1:-1]
-    dip = (middle <= d[:, :-2]) & (middle < d[:, 2:]) & (middle <= middle.amin(-1, keepdim=True) + slack)
-    at = dip.float().argmax(-1, keepdim=True) + 1
-    left, bottom, right = (d.gather(-1, at + k) for k in (-1, 0, 1))
-    shift = .5 * (left - right) / (left - 2 * bottom + right).clamp_min(1e-9)
-    return (at + shift.clamp(-.5, .5))[:, 0], bottom[:, 0]
+    left, middle, right = d[:, :-2], d[:, 1:-1], d[:, 2:]
+    shift = (.5 * (left - right) / (left - 2 * middle + right).clamp_min(1e-9)).clamp(-.5, .5)
+    depth = middle - .25 * (left - right) * shift
+    depth = torch.where((middle <= left) & (middle < right), depth, 9.)
+    first = (depth <= depth.amin(-1, keepdim=True) + slack).float().argmax(-1, keepdim=True)
+    return (first + 1 + shift.gather(-1, first))[:, 0], depth.gather(-1, first)[:, 0]
 
 # %% ../nbs/01_sound.ipynb #0000004b
 def pitches_of(waves,      # waveforms (N, T), 44.1 kHz
@@ -333,6 +333,7 @@ def pitches_of(waves,      # waveforms (N, T), 44.1 kHz
     "Pitch of many sounds: YIN (de Cheveigne and Kawahara 2002) in eight places, and the median."
     lags, first = math.ceil(SAMPLE_RATE / fmin) + 1, int(SAMPLE_RATE / fmax) - 1
     waves = F.pad(waves.float(), (0, max(0, 2 * lags - waves.shape[-1])))
+    waves = F.avg_pool1d(waves[:, None], 5, 1, 2)[:, 0]
     frames = waves.unfold(-1, 2 * lags, max(1, (waves.shape[-1] - 2 * lags) // 7))[:, :8]
     parts = [_first_dip(_difference(f, lags)[:, first:]) for f in frames.flatten(0, 1).split(64)]
     lag, depth = (torch.cat(p).view(len(waves), -1) for p in zip(*parts))
