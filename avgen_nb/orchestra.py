@@ -6,12 +6,12 @@
 __all__ = ['SCALES', 'RHYTHMS', 'VIBRATO', 'BOWED', 'STRIDE', 'SIZES', 'Voice', 'note_bank', 'bank_cents', 'Note', 'scale_notes',
            'walk', 'phrase', 'compose', 'read_between', 'Stage', 'draw_stage', 'pick_note', 'envelope', 'play_note',
            'play', 'room_response', 'tone_curve', 'noise_floor', 'record', 'perform', 'strokes', 'moments', 'Song',
-           'make_song', 'cut', 'sounds_of', 'song_pairs', 'Plan', 'in_parallel', 'cache_folder', 'code_hash',
-           'build_orchestra', 'windows_of', 'nearest_pixels', 'linear_spectrum', 'pair_files', 'Export',
+           'make_song', 'cut', 'sounds_of', 'song_pairs', 'Plan', 'in_parallel', 'cache_folder', 'code_hash', 'sources',
+           'data_hash', 'build_orchestra', 'windows_of', 'nearest_pixels', 'linear_spectrum', 'pair_files', 'Export',
            'export_orchestra']
 
 # %% ../nbs/03_orchestra.ipynb #00000004
-import hashlib, importlib.util, json, math, os, sys, warnings
+import hashlib, importlib.util, inspect, json, math, os, sys, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -410,13 +410,34 @@ def cache_folder() -> Path: # $AVGEN_CACHE, else the user's cache folder
 
 def code_hash(*modules): # names of modules of this package
     "Eight characters that change when the package's version or the modules' source does."
-    digest = hashlib.sha256(__version__.encode())
-    for m in modules:
-        spec = importlib.util.find_spec(f'avgen_nb.{m}')
-        if spec: digest.update(Path(spec.origin).read_bytes())
-    return digest.hexdigest()[:8]
+    package = Path(importlib.util.find_spec('avgen_nb').origin).parent
+    texts = [(package / f'{m}.py').read_bytes() for m in modules]
+    return hashlib.sha256(repr((__version__, texts)).encode()).hexdigest()[:8]
 
-# %% ../nbs/03_orchestra.ipynb #0000004d
+# %% ../nbs/03_orchestra.ipynb #0000004e
+def _names(code):
+    "The names a piece of code uses, those of functions inside it included."
+    return set(code.co_names).union(*(_names(c) for c in code.co_consts if inspect.iscode(c)))
+
+def sources(function, found=None):
+    "The text of a function and of the functions and values of its module that it uses, by name."
+    f, found = inspect.unwrap(function), {} if found is None else found
+    found[f.__name__] = inspect.getsource(f)
+    for name in _names(f.__code__) - set(found):
+        used = f.__globals__.get(name)
+        if isinstance(used, (int, float, str, tuple)): found[name] = repr(used)
+        elif callable(used) and inspect.isfunction(inspect.unwrap(used)) and used.__module__ == f.__module__: sources(used, found)
+    return found
+
+# %% ../nbs/03_orchestra.ipynb #00000050
+@lru_cache
+def data_hash():
+    "Eight characters that change when the version, the note bank, or code that makes pairs does."
+    index = Path(importlib.util.find_spec('avgen_nb').origin).parent / 'bank' / 'bank.json'
+    text = repr((code_hash('players', 'orchestra'), index.read_text(), sorted(sources(lms).items())))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+# %% ../nbs/03_orchestra.ipynb #00000051
 def _load(path):
     "Arrays of a cache file, or None if there is none or it is broken."
     from safetensors.numpy import load_file
@@ -433,7 +454,7 @@ def _save(path, arrays):
     for old in path.parent.glob(path.name.rsplit('-', 1)[0] + '-*.safetensors'):
         if old != path: old.unlink(missing_ok=True)
 
-# %% ../nbs/03_orchestra.ipynb #0000004e
+# %% ../nbs/03_orchestra.ipynb #00000052
 def build_orchestra(size='default', # 'default' (18 122 pairs) or 'small' (832)
                     seed=0,         # of the whole orchestra
                     workers=None,   # processes; None: one per core
@@ -442,7 +463,7 @@ def build_orchestra(size='default', # 'default' (18 122 pairs) or 'small' (832)
                    ):               # dict of numpy arrays
     "The built-in data set: pictures, sounds, waveforms, labels, songs, splits, and the truth about each pair."
     if size not in SIZES: raise ValueError(f"size is {size!r}; it must be one of {', '.join(SIZES)}")
-    path = cache_folder() / f"orchestra-{size}-{seed}-{code_hash('sound', 'players', 'orchestra')}.safetensors"
+    path = cache_folder() / f"orchestra-{size}-{seed}-{data_hash()}.safetensors"
     if cache and (arrays := _load(path)): return arrays
     plan = Plan(size, seed)
     arrays = _gather(plan, in_parallel(plan, workers, progress))
@@ -451,7 +472,7 @@ def build_orchestra(size='default', # 'default' (18 122 pairs) or 'small' (832)
         except OSError as e: warnings.warn(f'the orchestra could not be kept in {path.parent} ({e.strerror}): it will be built again next time')
     return arrays
 
-# %% ../nbs/03_orchestra.ipynb #00000052
+# %% ../nbs/03_orchestra.ipynb #00000056
 def windows_of(arrays, # of `build_orchestra`
                index,  # which pairs
               ):       # float32 (n, 22050)
@@ -459,7 +480,7 @@ def windows_of(arrays, # of `build_orchestra`
     start = (arrays['ms'][index] - 500) * (SAMPLE_RATE // 1000) + (arrays['ms'][index] - 500) // 10
     return np.stack([arrays['wave'][s, a:a + WINDOW] for s, a in zip(arrays['song'][index], start)]).astype(np.float32) / 32768
 
-# %% ../nbs/03_orchestra.ipynb #00000057
+# %% ../nbs/03_orchestra.ipynb #0000005b
 def _balanced(true, guess):
     "Mean over classes of the share guessed rightly."
     return float(np.mean([np.mean(guess[true == k] == k) for k in np.unique(true)]))
@@ -472,7 +493,7 @@ def nearest_pixels(arrays, # of `build_orchestra`
     nearest = torch.cat([torch.cdist(part, x[train]).argmin(1) for part in x[test].split(512)])
     return _balanced(arrays['label'][test.numpy()], arrays['label'][train.numpy()][nearest.numpy()])
 
-# %% ../nbs/03_orchestra.ipynb #00000058
+# %% ../nbs/03_orchestra.ipynb #0000005c
 def linear_spectrum(arrays,      # of `build_orchestra`
                     steps=40,    # rounds of L-BFGS
                     decay=1e-4,  # weight decay
@@ -491,7 +512,7 @@ def linear_spectrum(arrays,      # of `build_orchestra`
     true, guess = y[test].numpy(), (x[test] @ w[1:] + w[0]).argmax(1).numpy()
     return (_balanced(true, guess), true, guess) if guesses else _balanced(true, guess)
 
-# %% ../nbs/03_orchestra.ipynb #0000005b
+# %% ../nbs/03_orchestra.ipynb #0000005f
 def pair_files(folder, instrument, number, ms, validation):
     "The jpg and the wav of a pair in Sub-URMP's layout."
     side, stem = ('validation' if validation else 'train'), f'{instrument}{number:02d}_{ms}'
@@ -504,7 +525,7 @@ def _write_picture(path, picture):
     Image.fromarray(picture).save(part, format='JPEG', quality=90)
     os.replace(part, path)
 
-# %% ../nbs/03_orchestra.ipynb #0000005c
+# %% ../nbs/03_orchestra.ipynb #00000060
 def _write_pairs(files, song, frame):
     "Write the missing ones of a song's files, given as (jpg, wav) in the order of time."
     sounds, doing = cut(np.round(song.wave * 32767).astype(np.int16)), song.moments(np.arange(len(files)) / 10)
@@ -525,7 +546,7 @@ class Export:
         if not all(f.exists() for pair in files for f in pair): _write_pairs(files, self.plan.song(i), self.frame)
         return n
 
-# %% ../nbs/03_orchestra.ipynb #0000005d
+# %% ../nbs/03_orchestra.ipynb #00000061
 def export_orchestra(folder,             # where; new, empty, or an export that was cut off
                      size='default',     # 'default' or 'small'
                      seed=0,             # of the orchestra
@@ -540,7 +561,7 @@ def export_orchestra(folder,             # where; new, empty, or an export that 
     _claim(folder, settings)
     return sum(in_parallel(Export(Plan(size, seed), str(folder), tuple(frame)), workers, progress, 'export'))
 
-# %% ../nbs/03_orchestra.ipynb #0000005e
+# %% ../nbs/03_orchestra.ipynb #00000062
 def _claim(folder, settings):
     "Take a new or empty folder for an export, or go on with the same one; refuse any other."
     mark = folder / 'orchestra.json'

@@ -117,7 +117,7 @@ def main():
         offs += sum(off, [])
         index[voice] = dict(instrument=instrument, program=program, file=path.name, keys=keys, velocities=VELOCITIES, cents=off)
         print(f'{voice:12} {len(keys)} notes x {len(VELOCITIES)}, {path.stat().st_size // 1000} kB, worst {max(map(abs, sum(off, []))):.0f} cents')
-    head = dict(source='FluidR3 GM sound font, (c) 2000-2002, 2008 Frank Wen, MIT licence: see LICENSE.txt', rate=RATE, slot=SLOT, hold=HOLD)
+    head = dict(source='FluidR3 GM sound font, (c) 2000-2002, 2008 Frank Wen, MIT licence: see LICENSE.txt', rate=RATE, slot=SLOT, hold=HOLD, dark=DARK)
     (a.out / 'bank.json').write_text(json.dumps(dict(head, voices=index)) + '\n')
     size = sum(f.stat().st_size for f in a.out.iterdir())
     print(f'{len(offs)} notes, {np.mean(np.abs(offs) < 30):.1%} within 30 cents, {size / 1e6:.1f} MB')
