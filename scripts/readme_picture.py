@@ -1,0 +1,48 @@
+"""Draw docs/demo.png, the README's picture, from a finished demo: what was heard, what S2I-C drew, and the true player.
+
+    python scripts/readme_picture.py [DEMO]     # DEMO: folder of `make demo`, default demo
+
+One test song of each instrument, the window in the middle of it: chosen by place, not by looks.
+"""
+import sys
+from pathlib import Path
+
+import matplotlib
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt
+import torch
+
+from avgen_nb.cgan import load_run
+from avgen_nb.pairs import orchestra_pairs
+from avgen_nb.show import to_uint8
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def middle_of_first_songs(pairs):
+    "For each class the pair in the middle of its first song."
+    rows = []
+    for k in range(len(pairs.classes)):
+        mine = (pairs.labels == k).nonzero().flatten()
+        song = mine[pairs.songs[mine] == pairs.songs[mine[0]]]
+        rows.append(song[len(song) // 2])
+    return torch.stack(rows)
+
+
+def draw(demo, path):
+    "Three rows of thirteen: spectrogram, made, true."
+    run, pairs = load_run(Path(demo)/'runs'/'S2I-C'), orchestra_pairs()['test']
+    batch = pairs.batch(middle_of_first_songs(pairs))
+    made, true = to_uint8(run.generate(batch.sound)), to_uint8(batch.picture)
+    fig, axes = plt.subplots(3, len(pairs.classes), figsize=(13, 3.5), gridspec_kw=dict(hspace=.06, wspace=.05))
+    for k, column in enumerate(axes.T):
+        column[0].imshow(batch.sound[k, 0], origin='lower', aspect='auto', vmin=-1, vmax=1, cmap='magma')
+        column[0].set_title(pairs.classes[k].replace('_', ' '), fontsize=10)
+        column[1].imshow(made[k]); column[2].imshow(true[k])
+        for ax in column: ax.set(xticks=[], yticks=[])
+    for ax, word in zip(axes[:, 0], ('heard', 'made', 'true')): ax.set_ylabel(word, fontsize=10)
+    fig.savefig(path, dpi=100, bbox_inches='tight')
+
+
+if __name__ == '__main__':
+    draw(sys.argv[1] if len(sys.argv) > 1 else 'demo', ROOT/'docs'/'demo.png')
