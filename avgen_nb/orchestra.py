@@ -172,7 +172,7 @@ def draw_stage(instrument, # one of INSTRUMENTS
     curve = u(-2., 1.) * np.linspace(-3.5, 4.5, 9) + rng.normal(0, 2.5, 9)
     return Stage(str(rng.choice(voices)), u(-30, 30), u(-1.8, 1.8), u(-.35, .35), math.exp(u(math.log(.006), math.log(.07))),
                  u(4.3, 6.5), VIBRATO[instrument] * u(0, 1.8), 10 ** (u(-60, -28) / 20), math.exp(u(math.log(.1), math.log(1.8))),
-                 10 ** (u(-32, -8) / 20), tuple(curve), u(-28, -10), u(-100, -55), u(-8, 0), u(12_000, 24_000))
+                 10 ** (u(-32, -8) / 20), tuple(curve.tolist()), u(-28, -10), u(-100, -55), u(-8, 0), u(12_000, 24_000))
 
 # %% ../nbs/03_orchestra.ipynb #00000026
 def pick_note(voice,   # a Voice
