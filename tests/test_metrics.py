@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from avgen_nb.judges import Judge
-from avgen_nb.metrics import (COLUMNS, Given, Row, cell, cloud_rows, device_name, diversity_within, fid, frechet, heard_pitch, in_tune,
+from avgen_nb.metrics import (COLUMNS, Given, Row, ball_radius, cell, cloud_rows, device_name, diversity_within, fid, frechet, heard_pitch, in_tune,
                               judge_labels, kernel_distance, kid, pitch_error_cents, prdc, read_rows, row_json, rows_to_table,
                               score_generated, write_rows)
 
@@ -71,6 +71,18 @@ def test_same_far_and_copied_clouds():
     a, b = cloud(400), cloud(400, seed=1)
     assert all(v > .85 for v in prdc(a, b).values()) and set(prdc(a, b + 50).values()) == {0}
     assert prdc(a, a) == pytest.approx(dict(precision=1, recall=1, density=1, coverage=1))
+
+
+def test_repeats_within_a_song_do_not_shrink_the_balls():
+    real, made, songs = cloud(60, seed=1), cloud(60, seed=2), np.repeat(np.arange(60), 4)
+    again = lambda x: x.repeat_interleave(4, 0) + 1e-3 * cloud(240, seed=3)
+    once, often = prdc(real, made, k=1), prdc(again(real), again(made), 1, songs, songs)
+    assert often['precision'] == pytest.approx(once['precision'], abs=.1) and often['coverage'] == pytest.approx(once['coverage'], abs=.1)
+    assert prdc(again(real), again(made), k=1)['coverage'] < .2 * once['coverage']
+
+
+def test_one_song_alone_has_no_territory():
+    assert ball_radius(cloud(20), songs=[7] * 20).tolist() == [0] * 20
 
 
 def test_too_few_points_are_refused():
