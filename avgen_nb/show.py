@@ -61,7 +61,8 @@ def show_maps(maps,        # 2-D arrays
                              figsize=(cols * size * 1.3, rows * size))
     for ax in axes.flat[len(maps):]: ax.axis('off')
     for i, (ax, values) in enumerate(zip(axes.flat, maps)):
-        ax.imshow(torch.as_tensor(values).cpu().numpy(), origin='lower', aspect='auto', cmap='magma', interpolation='nearest')
+        x = torch.as_tensor(values).cpu().numpy()
+        ax.imshow(x, origin='lower', aspect='auto', cmap='magma', interpolation='nearest')
         if titles is not None: ax.set_title(str(titles[i]), fontsize=9)
     plt.show()
 
@@ -87,7 +88,8 @@ def _audio(wave, sr=44100):
     "The `<audio>` element of a waveform."
     data = encode_audio(wave, sr)
     kind = 'audio/ogg' if data[:4] == b'OggS' else 'audio/mpeg'
-    return f'<audio controls preload="metadata" style="width:100%;height:32px" src="{_uri(data, kind)}"></audio>'
+    style = 'width:100%;height:32px'
+    return f'<audio controls preload="metadata" style="{style}" src="{_uri(data, kind)}"></audio>'
 
 # %% ../nbs/00_show.ipynb #00000016
 def player(wave,     # (T,) in [-1, 1]
@@ -95,7 +97,8 @@ def player(wave,     # (T,) in [-1, 1]
            sr=44100):
     "A player for one waveform."
     from IPython.display import HTML
-    return HTML(f'<div style="width:240px;font:12px sans-serif">{html.escape(str(label))}{_audio(wave, sr)}</div>')
+    style = 'width:240px;font:12px sans-serif'
+    return HTML(f'<div style="{style}">{html.escape(str(label))}{_audio(wave, sr)}</div>')
 
 # %% ../nbs/00_show.ipynb #00000019
 def spectrogram(wave,       # (T,) in [-1, 1]
@@ -122,23 +125,24 @@ def _png(picture, colours=None):
     image.save(out := io.BytesIO(), 'PNG', optimize=True)
     return out.getvalue()
 
-def _image(picture, height, colours=None):
-    "The `<img>` element of a picture, as wide as its card."
-    style = f'width:100%;height:{height}px;display:block;image-rendering:auto'
+def _image(picture, shape, colours=None):
+    "The `<img>` element of a picture, as wide as its card, of the given width/height."
+    style = f'width:100%;aspect-ratio:{shape};display:block'
     return f'<img style="{style}" src="{_uri(_png(picture, colours), "image/png")}">'
 
 # %% ../nbs/00_show.ipynb #0000001d
 def _card(wave, label='', picture=None, values=None, sr=44100):
     "HTML of one sound; `values` is the map to show in place of its spectrogram."
     painted = paint(spectrogram(wave, sr), -80, 0) if values is None else paint(values)
-    top = '' if picture is None else _image(picture, 150)
+    top = '' if picture is None else _image(picture, '1')
     name = f'<div style="text-align:center">{html.escape(str(label))}</div>'
-    return f'<div style="width:150px;font:12px sans-serif">{top}{_image(painted, 96, 48)}{_audio(wave, sr)}{name}</div>'
+    return f'<div style="font:12px sans-serif">{top}{_image(painted, "3/2", 48)}{_audio(wave, sr)}{name}</div>'
 
 def _grid(cards, cols):
-    "Cards in rows of at most `cols`, as one block that a notebook draws."
+    "Cards in rows of at most `cols`, as one block that a notebook draws; few cards are drawn larger."
     from IPython.display import HTML
-    style = f'display:grid;gap:8px;grid-template-columns:repeat({max(1, min(cols, len(cards)))},150px)'
+    cols = max(1, min(cols, len(cards)))
+    style = f'display:grid;gap:8px;grid-template-columns:repeat({cols},{150 if len(cards) > 3 else 230}px)'
     return HTML(f'<div style="{style}">{"".join(cards)}</div>')
 
 # %% ../nbs/00_show.ipynb #0000001e
@@ -204,6 +208,7 @@ class Curve:
         fig = Figure(figsize=(6, 2.4), layout='constrained')
         ax = fig.subplots()
         names = self.names or dict.fromkeys(k for r in self.rows for k in r if k != 'step')
-        for name in names: ax.plot([r['step'] for r in self.rows], [r.get(name, math.nan) for r in self.rows], label=name)
+        steps = [r['step'] for r in self.rows]
+        for name in names: ax.plot(steps, [r.get(name, math.nan) for r in self.rows], label=name)
         ax.set_xlabel('step'); ax.legend(); ax.grid(alpha=.3)
         return fig

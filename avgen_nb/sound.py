@@ -94,9 +94,10 @@ def read_sound(path,          # wav, flac, ogg or mp3; any rate, any number of c
     "A recording as float32 (T,), 44.1 kHz mono in [-1, 1]; what cannot be used is refused in one sentence."
     data, rate = _decode(path := Path(path))
     if not torch.isfinite(data).all():
-        raise ValueError(f'{path}: holds samples that are not numbers (NaN or infinite); export it again as 16-bit PCM.')
+        raise ValueError(f'{path}: holds samples that are NaN or infinite; export it again as 16-bit PCM.')
     if len(data) < shortest * rate:
-        raise ValueError(f'{path}: holds {1000 * len(data) / rate:.3g} ms of sound; give at least {1000 * shortest:.0f} ms.')
+        held = f'{1000 * len(data) / rate:.3g} ms'
+        raise ValueError(f'{path}: holds {held} of sound; give at least {1000 * shortest:.0f} ms.')
     if (data.abs() > .999).float().mean() > .01:
         warnings.warn(f'{path}: is clipped; expect a harsher sound than the player made.')
     wave = resample(_to_mono(data), rate)
@@ -110,7 +111,7 @@ def write_sound(path,          # of a wav file
     import soundfile as sf
     path, wave = Path(path), torch.as_tensor(wave).detach().cpu().float()
     if not path.parent.is_dir(): raise ValueError(f'{path}: the folder does not exist; create it first.')
-    if not torch.isfinite(wave).all(): raise ValueError(f'{path}: the waveform holds NaN or infinity; not written.')
+    if not torch.isfinite(wave).all(): raise ValueError(f'{path}: the wave holds NaN or infinity; not written.')
     data = (wave.clamp(-1, 1) * 32767).round().to(torch.int16).numpy()
     with tempfile.TemporaryDirectory(dir=path.parent, prefix='.') as folder:
         part = Path(folder) / 'part.wav'
