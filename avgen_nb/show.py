@@ -198,9 +198,11 @@ class Curve:
         self.drawn = time.monotonic()
 
     def _draw(self):
-        from IPython.display import display
-        if self.handle is None: self.handle = display(self.figure(), display_id=True)
-        else: self.handle.update(self.figure())
+        from IPython.display import Image, display
+        self.figure().savefig(png := io.BytesIO(), dpi=90)
+        picture = Image(png.getvalue())
+        if self.handle is None: self.handle = display(picture, display_id=True)
+        else: self.handle.update(picture)
 
     def figure(self):
         "The curves so far, as a matplotlib figure."
