@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['INSTRUMENTS', 'RANGES', 'KEYPOINTS', 'LAMP', 'ROUND', 'TUBE', 'SKINS', 'HAIRS', 'STYLES', 'CLOTHES', 'PATTERNS',
-           'TROUSERS', 'AIM', 'STANDERS', 'PARTIALS', 'VALVES', 'GOLD', 'SILVER', 'BLACK', 'STEEL', 'STRING', 'IVORY',
-           'TRUNK', 'PATTERN', 'JAW', 'FACE', 'CROWN', 'CAP', 'FRINGE', 'LOCKS', 'OUTLINE', 'WAIST', 'WOODS', 'HOLD',
-           'PAINT', 'STRINGS', 'IN_FRONT', 'check_instrument', 'unit', 'spin', 'mix', 'curve', 'normals', 'ribbon',
-           'ink', 'Pen', 'limb', 'tube', 'Look', 'draw_look', 'Moment', 'elbow', 'share', 'body', 'look_at', 'stop',
-           'stroke', 'lowered', 'valves', 'fingers', 'lift', 'hold_pipe', 'hold_trombone', 'bend_arms', 'camera',
-           'pen_for', 'backdrop', 'paint_foam', 'paint_stand', 'paint_chair', 'stage', 'paint_legs', 'trunk',
+           'TROUSERS', 'AIM', 'CLOSE', 'STANDERS', 'PARTIALS', 'VALVES', 'GOLD', 'SILVER', 'BLACK', 'STEEL', 'STRING',
+           'IVORY', 'TRUNK', 'PATTERN', 'JAW', 'FACE', 'CROWN', 'CAP', 'FRINGE', 'LOCKS', 'OUTLINE', 'WAIST', 'WOODS',
+           'HOLD', 'PAINT', 'STRINGS', 'IN_FRONT', 'check_instrument', 'unit', 'spin', 'mix', 'curve', 'normals',
+           'ribbon', 'ink', 'Pen', 'limb', 'tube', 'Look', 'draw_look', 'Moment', 'elbow', 'share', 'body', 'look_at',
+           'stop', 'stroke', 'lowered', 'valves', 'fingers', 'lift', 'hold_pipe', 'hold_trombone', 'bend_arms',
+           'camera', 'pen_for', 'backdrop', 'paint_foam', 'paint_stand', 'paint_chair', 'stage', 'paint_legs', 'trunk',
            'paint_trunk', 'wear_plain', 'wear_stripes', 'wear_pinstripes', 'wear_checks', 'wear_dots', 'wear_jacket',
            'paint_head', 'paint_face', 'paint_back_hair', 'paint_hair', 'paint_arm', 'paint_fingers', 'tinted', 'flare',
            'straight', 'paint_bell', 'paint_keys', 'behind_trombone', 'paint_trombone', 'hold_bowed', 'hold_violin',
@@ -195,8 +195,9 @@ PATTERNS = 'plain', 'plain', 'stripes', 'pinstripes', 'checks', 'dots', 'jacket'
 TROUSERS = (34, 36, 48), (28, 28, 30), (66, 76, 104), (122, 106, 84), (92, 92, 96)
 
 # %% ../nbs/02_players.ipynb #00000023
-AIM = dict(bassoon=.02j, cello=.02-.03j, clarinet=0j, double_bass=-.09 + 0j, flute=.1 + .02j, horn=.02 - .01j, oboe=0j, sax=.07 + 0j,
+AIM = dict(bassoon=.02j, cello=.02-.03j, clarinet=.03j, double_bass=-.09 + 0j, flute=.1 + .02j, horn=.02 - .01j, oboe=.03j, sax=.07 + 0j,
            trombone=.03 + .01j, trumpet=-.1 + .02j, tuba=-.05 - .01j, viola=-.08 + .02j, violin=-.08 + .02j)
+CLOSE = dict(clarinet=1.13, oboe=1.13, flute=1.04, trumpet=1.04)   # the camera goes nearer to small instruments
 STANDERS = 'violin', 'viola', 'flute', 'clarinet', 'oboe', 'trumpet', 'trombone', 'sax'
 
 def draw_look(instrument: str, # one of INSTRUMENTS
@@ -214,7 +215,7 @@ def draw_look(instrument: str, # one of INSTRUMENTS
     return Look(int(seed), near(pick(SKINS), 6), near(pick(HAIRS), 8), style, near(pick(CLOTHES), 14), near(pick(CLOTHES), 14),
                 pick(PATTERNS), rng.random() < .65, near(pick(TROUSERS), 8), span(.88, 1.14), bool(stands), span(-.015, .03),
                 pick((-1, 1)), span(.3, 1), span(-5, 5), rng.random() < .3, style in ('short', 'side', 'curls', 'bald') and rng.random() < .35,
-                span(.92, 1.16), AIM[instrument] + complex(span(-.06, .06), span(-.025, .045)), span(-4, 4),
+                span(.92, 1.15)*CLOSE.get(instrument, 1), AIM[instrument] + complex(span(-.06, .06), span(-.025, .045)), span(-4, 4),
                 (lamp*(1 + warm), lamp, lamp*(1 - warm)), (lambda t: tuple(t*span(.96, 1.04) for _ in range(3)))(span(.86, 1.1)),
                 tuple(span(0, 1) for _ in range(12)), span(.9, 1.02), complex(span(.86, .97), span(.52, .68)))
 
@@ -698,7 +699,7 @@ def hold_clarinet(P, m, look):
 
 def hold_oboe(P, m, look):
     look_at(P, .45*look.side)
-    hold_pipe(P, m, spin(90 - look.side*(40 + 9*look.turn + 8*lift('oboe', m)) + look.tilt), .43, .38, .68)
+    hold_pipe(P, m, spin(90 - look.side*(43 + 8*look.turn + 8*lift('oboe', m)) + look.tilt), .47, .38, .68)
 
 def hold_trumpet(P, m, look):
     look_at(P, .8, 2)
@@ -745,17 +746,19 @@ def paint_flute(pen, P, look):
 
 def paint_clarinet(pen, P, look):
     pts = straight(P['start'], P['bell'], 14)
-    tube(pen, pts, [.009, .016] + flare(13, .0225, .064, 5), (56, 52, 56), 1.9)
+    tube(pen, pts, [.009, .016] + flare(13, .0225, .064, 5), (60, 56, 60), 2.1)
     paint_keys(pen, mix(pts[0], pts[-1], .24), mix(pts[0], pts[-1], .84), 10)
     for i in (2, 4, 8, 12): pen.line([pts[i], mix(pts[i], pts[i+1], .4)], .026, SILVER)
     pen.oval(pts[-1], 1j*P['d']*.065, .35, (104, 100, 104))
     pen.oval(pts[-1], 1j*P['d']*.05, .35, (12, 12, 14))
 
 def paint_oboe(pen, P, look):
-    pts = straight(P['start'], P['bell'], 16)
-    pen.line(pts[:5], .0052, (236, 200, 138))
-    tube(pen, pts[4:], [.0085]*9 + [.011, .016, .018, .015], (46, 40, 42), 1.9)
-    paint_keys(pen, mix(pts[0], pts[-1], .3), mix(pts[0], pts[-1], .8), 12, r=.007)
+    pts, d = straight(P['start'], P['bell'], 16), P['d']
+    n = 1j*d if (1j*d*LAMP.conjugate()).real > 0 else -1j*d
+    pen.line(pts[:5], .0065, (248, 218, 156))
+    tube(pen, pts[4:], [.0112]*9 + [.014, .021, .024, .02], (44, 36, 38), 2.2)
+    pen.line([p + n*.0075 for p in pts[5:13]], .0048, SILVER)
+    paint_keys(pen, pts[5] + n*.006, pts[13] + n*.006, 9, SILVER, .0095)
 
 # %% ../nbs/02_players.ipynb #00000070
 def paint_bassoon(pen, P, look):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 # %% ../nbs/00_show.ipynb #00000006
 def to_uint8(pictures): # (N, 3, H, W): float in [-1, 1] or uint8; tensor or array
     "Pictures for a screen: uint8 array (N, H, W, 3)."
-    x = torch.as_tensor(pictures).detach().cpu()
+    x = torch.as_tensor(pictures.copy() if isinstance(pictures, np.ndarray) else pictures).detach().cpu()
     if x.dtype != torch.uint8: x = ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return x.permute(0, 2, 3, 1).contiguous().numpy()
 

@@ -474,17 +474,25 @@ def _dull(x, generator):
     band = torch.arange(N_MELS, device=x.device).view(1, 1, -1, 1)
     return 6 * (band - top).clamp(0, 10)
 
-# %% ../nbs/01_sound.ipynb #0000006e
+# %% ../nbs/01_sound.ipynb #0000006f
+def _unsteady(x, generator):
+    "Random dB by which breath and bow stray: about 3 together, up to 4 for each band, (N, 1, 128, F)."
+    together = torch.randn(len(x), 1, 8, generator=generator, device=x.device)
+    together = F.interpolate(together, x.shape[-1], mode='linear', align_corners=True)[..., None, :]
+    alone = F.avg_pool2d(torch.randn(x.shape, generator=generator, device=x.device), (1, 3), 1, (0, 1))
+    return 3 * together + _between(x, generator, 0, 4) * math.sqrt(3) * alone
+
+# %% ../nbs/01_sound.ipynb #00000071
 def augment_lms(x,            # LMS (N, 1, 128, F) in [-1, 1]
                 generator,    # torch.Generator: the only randomness
                 strength=1.): # 0: nothing happens; 1: as far apart as two halls
-    "The same notes in other places: tuning, time, gain, equaliser, room, noise; on the device of `x`."
+    "The same notes in other places: tuning, hand, time, gain, equaliser, room, noise; on the device of `x`."
     if strength == 0: return x
     g, s, last = _near(x, generator), strength, x.shape[-1] - 1
     draw = lambda low, high: _between(x, g, low, high)
-    db = _tune(lms_to_db(x.float()), s * draw(-100, 100))
+    db = _tune(lms_to_db(x.float()), s * draw(-100, 100)) + s * _unsteady(x, g)
     db = _move(db, s * draw(-5, 5), s * draw(-24, 12), last - s * draw(-24, 12))
-    db = db + s * (draw(-16, 8) + 5 * _equaliser(x, g) - _dull(x, g))
+    db = db + s * (draw(-16, 8) + 2 * _equaliser(x, g) - _dull(x, g))
     power = _room(to_power(db), s * to_power(draw(-30, -5)), draw(.6, 4))
     power = power + s ** 2 * _noise(x, g, draw(-85, -40))
     return db_to_lms(to_db(power)).to(x.dtype)

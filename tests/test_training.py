@@ -227,22 +227,19 @@ def before_the_rename(out):
     training.os.replace = replace
     training.fit(DropGAN(), steps=60, out=out, save_steps=10, **quick)
 def from_outside(out): training.fit(DropGAN(), minutes=9, out=out, save_steps=10, **quick)
-training.fit(DropGAN(), steps=1, **quick)
-for victim in (inside_a_step, before_the_rename, from_outside):
-    out = sys.argv[1] + '/' + victim.__name__
-    child = os.fork()
-    if not child: victim(out); os._exit(0)
-    if victim is from_outside:
-        while not training.checkpoints(out): time.sleep(.001)
-        time.sleep(.1); os.kill(child, signal.SIGKILL)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+globals()[sys.argv[3]](sys.argv[1] + '/' + sys.argv[3])
 """
 
 @pytest.fixture(scope='module')
 def killed(tmp_path_factory):
+    "Three runs, each a process of its own, each killed with -9. As many threads as here: another number adds in another order, to other bits."
     folder = tmp_path_factory.mktemp('killed')
-    parent = spawn(VICTIMS, folder, Path(__file__).parent)
-    assert not parent.wait(240), parent.stderr.read()
+    victims = [spawn(VICTIMS, folder, Path(__file__).parent, where, OMP_NUM_THREADS=torch.get_num_threads()) for where in ('inside_a_step', 'before_the_rename', 'from_outside')]
+    while not checkpoints(folder / 'from_outside') and victims[-1].poll() is None: time.sleep(.01)
+    time.sleep(.1); victims[-1].kill()
+    for v in victims:
+        _, err = v.communicate(timeout=240)
+        assert v.returncode == -signal.SIGKILL, err
     return folder
 
 @pytest.mark.parametrize('where, found', [('inside_a_step', 30), ('before_the_rename', 20), ('from_outside', None)])
