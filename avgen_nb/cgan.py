@@ -96,7 +96,7 @@ CHEN_I2S = Recipe('I2S-paper', 'picture', 'sound', plan=CHEN_PICTURE)
 # %% ../nbs/10_cgan.ipynb #0000002c
 STABLE = dict(game='hinge', spectral=True, average=.995, decay=True, unit_phi=True, norm=True, vary=1., width=32, hidden=(128,), keep=(.8,),
               plan=DEEP, betas=(.5, .9), batch=32)
-S2I_C = replace(CHEN_S2I, name='S2I-C', rates=(1e-3, 2e-4), match=100., guide=.3, **STABLE)
+S2I_C = replace(CHEN_S2I, name='S2I-C', rates=(1e-3, 2e-4), match=300., guide=1., **STABLE)
 S2I_N = replace(S2I_C, name='S2I-N', mismatch=False)
 I2S = replace(CHEN_I2S, name='I2S', rates=(1e-3, 4e-4), match=50., guide=1., **STABLE)
 RECIPES = {r.name: r for r in (S2I_C, S2I_N, I2S, CHEN_S2I, CHEN_S2I_N, CHEN_I2S)}
@@ -266,7 +266,7 @@ def open_data(
     if pictures == 'orchestra': pictures = pairs.orchestra_pairs(size)
     return urmp.load_class_folders(sounds, pictures, **options)
 
-# %% ../nbs/10_cgan.ipynb #00000045
+# %% ../nbs/10_cgan.ipynb #00000046
 def train_run(
     recipe,                # a `Recipe` or its name
     data: dict,            # splits, as `open_data` gives them
@@ -295,7 +295,7 @@ def train_run(
                 minutes=round(sum(spent) + run.minutes, 2), minutes_of_game=round(run.minutes, 2), opened=opened or {}, version=__version__)
     return finish_run(out, game, run, meta, judge_of(data, recipe, budget, quiet))
 
-# %% ../nbs/10_cgan.ipynb #00000046
+# %% ../nbs/10_cgan.ipynb #00000047
 def finish_run(out, game, run, meta, judge):
     "Write what is needed to use a trained model: its nets, and the judge of what it makes."
     from avgen_nb.judges import save_judge
@@ -304,12 +304,12 @@ def finish_run(out, game, run, meta, judge):
     save_judge(judge, out/'judge.safetensors')
     return Generator(game.recipe, meta['classes'], game.E, G, judge, meta)
 
-# %% ../nbs/10_cgan.ipynb #00000047
+# %% ../nbs/10_cgan.ipynb #00000048
 def recipe_from(values):
     "A recipe as JSON gives it back."
     return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
-# %% ../nbs/10_cgan.ipynb #00000048
+# %% ../nbs/10_cgan.ipynb #0000004a
 def load_run(
     folder: str,  # of a finished run
 ):
@@ -325,10 +325,10 @@ def load_run(
     E.load_state_dict(weights['E']); G.load_state_dict(weights['G'])
     return Generator(recipe, meta['classes'], E, G, load_judge(folder/'judge.safetensors'), meta)
 
-# %% ../nbs/10_cgan.ipynb #00000049
+# %% ../nbs/10_cgan.ipynb #0000004b
 PAPER = {('S2I-C', 'test'): '.7556', ('S2I-C', 'train'): '.8737', ('S2I-N', 'test'): '.1232', ('S2I-N', 'train'): '.1262', ('I2S', 'test'): '.1117'}
 
-# %% ../nbs/10_cgan.ipynb #0000004a
+# %% ../nbs/10_cgan.ipynb #0000004c
 def evaluate_run(
     run,                  # a `Generator`, or the folder of a run
     data: dict = None,    # splits; none: those it was trained with

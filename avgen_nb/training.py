@@ -9,9 +9,9 @@ __all__ = ['cloud_nets', 'CloudGAN', 'pick_device', 'fast_bf16', 'pick_precision
            'write_atomic', 'sync_folder', 'fingerprint', 'write_tensors', 'read_tensors', 'part', 'save_nets',
            'load_nets', 'optimizer_state', 'weight_shapes', 'restore_optimizer', 'placed', 'random_state',
            'restore_random', 'describe', 'weights', 'capture', 'restore', 'checkpoints', 'save_checkpoint',
-           'read_checkpoint', 'check_shapes', 'latest_checkpoint', 'find_run', 'Keeper', 'in_notebook', 'due',
-           'log_row', 'take_sample', 'show_again', 'LiveCurve', 'TextLine', 'sample_figure', 'Progress', 'Run',
-           'own_settings', 'fit']
+           'read_checkpoint', 'check_shapes', 'latest_checkpoint', 'find_run', 'Keeper', 'due', 'log_row',
+           'take_sample', 'show_again', 'LiveCurve', 'TextLine', 'sample_figure', 'Progress', 'Run', 'own_settings',
+           'fit']
 
 # %% ../nbs/07_training.ipynb #00000004
 import contextlib, copy, hashlib, json, math, os, sys, time, warnings
@@ -20,6 +20,7 @@ from pathlib import Path
 import safetensors.torch, torch
 from torch import nn
 from torch.nn.functional import softplus
+from .show import as_jpeg, in_notebook
 
 # %% ../nbs/07_training.ipynb #00000007
 def cloud_nets(
@@ -630,12 +631,6 @@ class Keeper:
         return f'the last checkpoint is {self.path}' if self.path else 'there is no checkpoint'
 
 # %% ../nbs/07_training.ipynb #0000007e
-def in_notebook() -> bool:
-    "Is this a Jupyter or Colab kernel?"
-    shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
-    return shell is not None and hasattr(shell, 'kernel')
-
-# %% ../nbs/07_training.ipynb #00000080
 def due(
     loop,    # after a step
     before,  # its fraction before the step
@@ -646,7 +641,7 @@ def due(
     if loop.fraction >= 1: return True
     return loop.step % every == 0 if every else int(times * loop.fraction) > int(times * before)
 
-# %% ../nbs/07_training.ipynb #00000082
+# %% ../nbs/07_training.ipynb #00000080
 def log_row(loop) -> dict:
     "Add a row to the history: the mean losses since the last one."
     loop.losses.check()
@@ -659,14 +654,14 @@ def log_row(loop) -> dict:
     loop.history.append(dict(step=loop.step, seconds=round(loop.seconds, 3), **row))
     return row
 
-# %% ../nbs/07_training.ipynb #00000085
+# %% ../nbs/07_training.ipynb #00000083
 def take_sample(loop):
     "What the averaged nets make now; the run's chance is not disturbed."
     cuda = [loop.device] if loop.device.type == 'cuda' else []
     with torch.no_grad(), torch.random.fork_rng(cuda):
         loop.samples.append((loop.step, loop.task.sample({**loop.task.nets, **loop.averages})))
 
-# %% ../nbs/07_training.ipynb #00000087
+# %% ../nbs/07_training.ipynb #00000085
 def show_again(
     handle,      # what the last call gave back, or None
     what, **how  # as for IPython's display
@@ -677,7 +672,7 @@ def show_again(
     handle.update(what, **how)
     return handle
 
-# %% ../nbs/07_training.ipynb #00000088
+# %% ../nbs/07_training.ipynb #00000086
 class LiveCurve:
     "Losses in a notebook: a curve, and the time left."
     def __init__(self, names):
@@ -691,7 +686,7 @@ class LiveCurve:
 
     def close(self): self.curve.show()
 
-# %% ../nbs/07_training.ipynb #00000089
+# %% ../nbs/07_training.ipynb #00000087
 class TextLine:
     "Losses in a terminal or a log: a bar and numbers."
     def __init__(self, names):
@@ -705,7 +700,7 @@ class TextLine:
 
     def close(self): self.bar.close()
 
-# %% ../nbs/07_training.ipynb #0000008b
+# %% ../nbs/07_training.ipynb #00000089
 def sample_figure(
     step,     # of the sample
     pictures  # (N, C, H, W) in [-1, 1], the first 12 are drawn; other samples are only kept
@@ -719,7 +714,7 @@ def sample_figure(
     ax.set_title(f'step {step}', fontsize=9); ax.axis('off'); plt.close(fig)
     return fig
 
-# %% ../nbs/07_training.ipynb #0000008e
+# %% ../nbs/07_training.ipynb #0000008c
 class Progress:
     "Logs, samples and shows them when it is time."
     def __init__(self, log_every=None, sample_every=None, quiet=False):
@@ -736,12 +731,12 @@ class Progress:
         if hasattr(loop.task, 'sample') and loop.place.rank == 0 and due(loop, before, self.sample_every, 8):
             take_sample(loop)
             figure = sample_figure(*loop.samples[-1]) if show and in_notebook() else None
-            if figure: self.strip = show_again(self.strip, figure)
+            if figure: self.strip = show_again(self.strip, as_jpeg(figure))
 
     def close(self):
         if self.shown is not None: self.shown.close()
 
-# %% ../nbs/07_training.ipynb #00000091
+# %% ../nbs/07_training.ipynb #0000008f
 @dataclass
 class Run:
     "What `fit` gives back."
@@ -755,7 +750,7 @@ class Run:
     device: str
     precision: str
 
-# %% ../nbs/07_training.ipynb #00000092
+# %% ../nbs/07_training.ipynb #00000090
 @contextlib.contextmanager
 def own_settings(
     loop, seed  # torch's own randomness starts from the seed and the process
@@ -768,7 +763,7 @@ def own_settings(
         try: yield
         finally: torch.backends.cudnn.benchmark = fast
 
-# %% ../nbs/07_training.ipynb #00000093
+# %% ../nbs/07_training.ipynb #00000091
 def fit(
     task,              # nets, optimizers, averaged, draw(loop), step(batch, loop); if it likes: sample(nets), describe()
     *,

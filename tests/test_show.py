@@ -114,7 +114,7 @@ def test_curve_updates_one_display_in_a_notebook(monkeypatch):
     calls = []
     class Handle:
         def update(self, figure): calls.append('update')
-    monkeypatch.setattr(show, '_in_notebook', lambda: True)
+    monkeypatch.setattr(show, 'in_notebook', lambda: True)
     import IPython.display
     monkeypatch.setattr(IPython.display, 'display', lambda figure, display_id: calls.append('display') or Handle())
     curve = Curve(every=0)
