@@ -149,7 +149,7 @@ def parse_rating(line  # of the file, without its line break
         (fields,) = csv.reader([line], strict=True)
         rater, item, system, asked, score, seconds, at = fields
         datetime.strptime(at, CLOCK)
-        return Rating(rater, item, system, asked, '0123'.index(score) if score else None, float(seconds), at)
+        return Rating(rater, item, system, asked, list('0123').index(score), float(seconds), at)
     except (ValueError, csv.Error): return None
 
 # %% ../nbs/09b_rating.ipynb #00000020
@@ -501,7 +501,7 @@ def middle(values  # (n,)
     "The middle 95 %."
     return tuple(np.nanpercentile(values, [2.5, 97.5]).tolist())
 
-# %% ../nbs/09b_rating.ipynb #00000057
+# %% ../nbs/09b_rating.ipynb #00000059
 def system_difference(table,   # ScoreTable
                       a, b,    # systems
                       seed=0, n=1000):  # (a − b, low, high)
@@ -510,7 +510,7 @@ def system_difference(table,   # ScoreTable
     plain, drawn = system_means(table), drawn_means(table, seed, n)
     return float(plain[a][0] - plain[b][0]), *middle(drawn[a] - drawn[b])
 
-# %% ../nbs/09b_rating.ipynb #0000005a
+# %% ../nbs/09b_rating.ipynb #0000005c
 def coincidences(scores,   # (raters, items), nan where there is no answer
                  levels=4  # scores are 0 … levels-1
                 ):         # (levels, levels)
@@ -521,14 +521,14 @@ def coincidences(scores,   # (raters, items), nan where there is no answer
         if v.sum() > 1: o += (np.outer(v, v) - np.diag(v)) / (v.sum() - 1)
     return o
 
-# %% ../nbs/09b_rating.ipynb #0000005d
+# %% ../nbs/09b_rating.ipynb #0000005f
 def percent_agreement(scores  # (raters, items), nan where there is no answer
                      ):       # share in 0 … 1; nan if no item has two raters
     "How often two raters of one item agree."
     o = coincidences(scores)
     return float(o.trace() / o.sum()) if o.sum() else math.nan
 
-# %% ../nbs/09b_rating.ipynb #00000060
+# %% ../nbs/09b_rating.ipynb #00000062
 def ordinal_distance(n  # (levels,) how often each score was given
                     ):  # (levels, levels), squared
     "δ² of Krippendorff (2011) for ordered scores."
@@ -544,7 +544,7 @@ def alpha(scores,   # (raters, items), nan where there is no answer
     expected = (np.outer(n, n) * d).sum()
     return float(1 - (n.sum() - 1) * (o * d).sum() / expected) if expected else math.nan
 
-# %% ../nbs/09b_rating.ipynb #00000067
+# %% ../nbs/09b_rating.ipynb #00000069
 def data_name(ratings, data=''):
     "The data column: what was rated, and by whom."
     n = len({r.rater for r in ratings})
@@ -563,7 +563,7 @@ def rating_rows(ratings,         # list of Rating
     return [Row(system=s, value=mean_score(v), n=sum(v), paper=PAPER_MEANS.get(s), low=(ends := middle(drawn[s]))[0], high=ends[1],
                 ceiling=None if ceiling is None or s == GROUND_TRUTH else mean_score(ceiling), **context) for s, v in counts.items()]
 
-# %% ../nbs/09b_rating.ipynb #00000069
+# %% ../nbs/09b_rating.ipynb #0000006b
 def difference_rows(ratings, seed=0, n=1000, data='', **context):
     "Every pair of systems: the better one minus the other."
     table, names = score_table(ratings), list(score_counts(ratings))
@@ -577,13 +577,13 @@ def agreement_rows(ratings, data='', **context):
     context = dict(system='all', data=data_name(ratings, data), n=len(table.items)) | context
     return [Row(metric=m, value=f(table.scores), **context) for m, f in (('krippendorff_alpha', alpha), ('percent_agreement', percent_agreement))]
 
-# %% ../nbs/09b_rating.ipynb #0000006c
+# %% ../nbs/09b_rating.ipynb #0000006e
 def paper_rows():  # list of Row
     "Chen et al. 2017, Fig. 8, as rows."
     return [Row(system=s, data='Chen et al. 2017, Sub-URMP', metric='human_score', value=float(PAPER_MEANS[s]), n=sum(v),
                 ceiling=None if s == GROUND_TRUTH else float(PAPER_MEANS[GROUND_TRUTH])) for s, v in PAPER_COUNTS.items()]
 
-# %% ../nbs/09b_rating.ipynb #0000006f
+# %% ../nbs/09b_rating.ipynb #00000071
 COLOURS = ('#3b2f5c', '#8a5a83', '#d99a6c', '#f5dc9a')   # score 0 … 3, dark to light
 
 def draw_votes(ax,      # matplotlib axes
@@ -602,7 +602,7 @@ def draw_votes(ax,      # matplotlib axes
     ax.set(yticks=range(len(counts)), yticklabels=counts, xlim=(0, 1), xticks=[0, .5, 1], xlabel='share of votes', title=title)
     ax.invert_yaxis()
 
-# %% ../nbs/09b_rating.ipynb #00000070
+# %% ../nbs/09b_rating.ipynb #00000072
 def show_votes(ratings, # list of Rating
                data=''  # what was rated
               ):        # matplotlib figure
