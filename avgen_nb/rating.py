@@ -42,7 +42,7 @@ PAPER_MEANS = {GROUND_TRUTH: '2.59', 'S2I-C': '1.81', 'S2I-N': '1.16', 'S2I-A': 
 PAPER_COUNTS = {GROUND_TRUTH: (40, 14, 11, 325),
                 'S2I-C': (73, 57, 129, 131),
                 'S2I-N': (109, 139, 115, 27),   # 115: what is missing from 390
-                'S2I-A': (210, 63, 86, 31)}     # 63 and 31: read off the bars
+                'S2I-A': (210, 63, 86, 31)}     # 63 and 31: from 390 and the mean
 
 # %% ../nbs/09b_rating.ipynb #0000000a
 def mean_score(counts  # votes for the scores 0, 1, 2, 3
@@ -83,7 +83,7 @@ def rating_items(system,         # who made them
     parts = [x for x in (shown, heard) if x is not None]
     name = lambda i: short_name(system, i, asked[i], *(x[i].numpy() for x in parts))
     at = lambda x, i: None if x is None else x[i]
-    return [RatingItem(name(i), str(asked[i]), system, at(shown, i), at(heard, i)) for i in range(len(asked))]
+    return [RatingItem(name(i), str(asked[i]).replace('_', ' '), system, at(shown, i), at(heard, i)) for i in range(len(asked))]
 
 # %% ../nbs/09b_rating.ipynb #00000016
 def draw_evenly(items,   # of one system
@@ -366,16 +366,19 @@ def in_blocks(picture  # uint8 (3, H, W)
     return '\n'.join(''.join(map(letter, up, low)) + '\x1b[0m' for up, low in zip(x[::2], x[1::2]))
 
 def show_item(item,     # RatingItem
-              folder):  # where a terminal's sound goes
-    "The item in a notebook, or in a terminal."
+              folder,   # where a terminal's sound goes
+              keys={}): # what may be typed → what it means
+    "The item in a notebook, or in a terminal, and the keys."
     if _in_notebook():
         from IPython.display import HTML, clear_output, display
         clear_output(wait=True)
-        return display(HTML(item_html(item)))
-    if item.picture is not None: print(in_blocks(item.picture))
-    if item.wave is not None:
-        write_sound(file := Path(folder)/'listen.wav', item.wave)
-        print(f'hear it: {file}')
+        display(HTML(item_html(item)))
+    else:
+        if item.picture is not None: print(in_blocks(item.picture))
+        if item.wave is not None:
+            write_sound(file := Path(folder)/'listen.wav', item.wave)
+            print(f'hear it: {file}')
+    print('\n'.join(f'{key}  {text}' for key, text in keys.items()))
 
 # %% ../nbs/09b_rating.ipynb #0000003f
 def rate_in_text(items,               # as `blind` gives them
@@ -383,14 +386,14 @@ def rate_in_text(items,               # as `blind` gives them
                  path='ratings.csv',  # where the answers go
                  scores=SCORES,       # SOUND_SCORES for sounds
                  ask=input,           # asks, and returns what was typed
-                 show=show_item,      # shows an item
+                 show=show_item,      # shows an item and the keys
                  least=.3):           # seconds before an answer counts
     "Rate by typing: a digit, u to go back, q to stop."
     sitting = sit_down(items, rater, path, scores, least)
     keys, said = scores | {'u': 'back to the one before', 'q': 'stop; the next time goes on here'}, ''
     while item := current(sitting):
-        show(item, sitting.path.parent)
-        print(*(f'{key}  {text}' for key, text in keys.items()), said, sep='\n')
+        show(item, sitting.path.parent, keys)
+        if said: print(said)
         try: key = ask(f'{progress(sitting)}, asked for {item.asked}: ').strip().lower()
         except (EOFError, KeyboardInterrupt): break
         if key == 'q': break

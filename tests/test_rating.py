@@ -80,7 +80,7 @@ def test_nothing_shown_tells_the_system():
     item = rating_items('secret', ['double_bass <b>'], torch.zeros(1, 3, 8, 8), torch.zeros(1, 4410))[0]
     page = item_html(item)
     assert 'secret' not in repr(item) + page and item.name not in page
-    assert '&lt;b&gt;' in page and '<audio' in page and 'base64' in page
+    assert 'double bass &lt;b&gt;' in page and '<audio' in page and 'base64' in page
     assert item_html(None) == ''
 
 
