@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from .metrics import Row, rows_to_table
-from .show import _in_notebook, player, to_uint8
+from .show import in_notebook, player, to_uint8
 from .sound import write_sound
 
 # %% ../nbs/09b_rating.ipynb #00000007
@@ -369,7 +369,7 @@ def show_item(item,     # RatingItem
               folder,   # where a terminal's sound goes
               keys={}): # what may be typed → what it means
     "The item in a notebook, or in a terminal, and the keys."
-    if _in_notebook():
+    if in_notebook():
         from IPython.display import HTML, clear_output, display
         clear_output(wait=True)
         display(HTML(item_html(item)))
