@@ -1,0 +1,194 @@
+"Choosing on development songs, rows of several seeds, the experiments of Chen et al. 2017 in miniature, and their ledger."
+import dataclasses
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from avgen_nb import chen
+from avgen_nb.cgan import evaluate_run, load_run
+from avgen_nb.chen import EFFORTS, LEDGER, REPRESENTATIONS, SYSTEMS, Effort
+from avgen_nb.judges import Judge
+from avgen_nb.metrics import Row, read_rows
+from avgen_nb.nets import Encoder
+from avgen_nb.pairs import Pairs
+
+CLASSES = ('flute', 'tuba', 'violin')
+TINY = dict(width=4, batch=12, hidden=(16,), keep=(.8,), plan=('8/2', '8/2'), norm=True, guide=0., vary=0.)
+EFFORT = Effort('test', 'small', (0, 1), 3, 3, 1, 2, 3)
+
+
+def made_up_pairs(seed=0, n=48, first_song=0):
+    g = torch.Generator().manual_seed(seed)
+    label, every = torch.arange(n) % 3, torch.arange(n)
+    sounds = (torch.rand(n, 1, 128, 44, generator=g) - 1 + .4 * label[:, None, None, None]).clamp(-1, 1)
+    pictures = (torch.rand(n, 3, 64, 64, generator=g) * 80 + 80 * label[:, None, None, None]).to(torch.uint8)
+    return Pairs(pictures, sounds.half(), label, label, first_song + every // 8 * 3 + label, CLASSES, every, every)
+
+
+@pytest.fixture(scope='module')
+def data():
+    return dict(train=made_up_pairs(0), dev=made_up_pairs(1, first_song=100), test=made_up_pairs(2, first_song=200))
+
+
+@pytest.fixture(scope='module')
+def jury():
+    torch.manual_seed(0)
+    judge = Judge(3, CLASSES, 'picture', 4).eval()
+    judge.meta = dict(ceiling=dict(value=.9))
+    return judge
+
+
+class Walk:
+    averaged = ()
+    def __init__(self): self.w = nn.Linear(1, 1, bias=False); nn.init.zeros_(self.w.weight); self.nets, self.optimizers = {'w': self.w}, {}
+    def draw(self, loop): return None
+    def step(self, batch, loop):
+        with torch.no_grad(): self.w.weight += 1
+        return {}
+
+
+@pytest.mark.parametrize('looks,best', [(12, 5), (3, 4), (1, 12)])
+def test_choose_keeps_the_best_of_its_looks(looks, best):
+    run = chen.choose(Walk(), 'w', lambda net: -abs(net.weight.item() - 5), 12, looks, quiet=True, device='cpu')
+    assert run.averages['w'].weight.item() == best and len(run.samples) == looks
+    assert run.samples[-1][0] == 12, 'the last step is looked at'
+
+
+def test_looking_does_not_change_the_run(data):
+    "The weights after training are the same however often one looks."
+    def weights(looks):
+        torch.manual_seed(0)
+        task = chen.EncoderTask(chen.SOUND, replace(SYSTEMS['S2I-C'].recipe, **TINY), data['train'])
+        chen.choose(task, 'E', lambda net: float(torch.rand(())), 4, looks, quiet=True, device='cpu', average=.9)
+        return task.nets['E'].state_dict()
+    one, four = weights(1), weights(4)
+    assert all(torch.equal(one[k], four[k]) for k in one)
+
+
+def test_seeds_do_not_narrow_the_interval():
+    true, songs = torch.arange(3).repeat_interleave(20), torch.arange(12).repeat_interleave(5)
+    pred = torch.where(songs % 2 == 0, true, (true + 1) % 3)
+    one = chen.seed_rows(true, {0: pred}, songs, {0: 1.})[-1]
+    ten = chen.seed_rows(true, {s: pred for s in range(10)}, songs, {s: 1. for s in range(10)})[-1]
+    assert (one.low, one.value, one.high) == (ten.low, ten.value, ten.high)
+    assert ten.minutes == 10 and ten.seed is None and ten.n == one.n == 60
+
+
+def test_effort_counts_epochs():
+    r = SYSTEMS['S2I-C-paper'].recipe
+    assert EFFORTS['gpu'].steps(r, range(6400)) == 80 * 100 and EFFORTS['gpu'].steps(replace(r, batch=32), range(6400)) == 80 * 200
+    assert EFFORTS['test'].steps(r, range(3)) == 1
+    assert EFFORTS['gpu'].epochs == 80 and len(EFFORTS['gpu'].seeds) >= 3 and len(EFFORTS['cpu'].seeds) >= 3
+
+
+def test_standardising_looks_at_training_sounds_only():
+    g = torch.Generator().manual_seed(0)
+    sounds = {'train': torch.randn(50, 4, 6, generator=g) * torch.tensor([1., 10, 100, 0])[None, :, None] + 7, 'test': torch.full((2, 4, 6), 1e9)}
+    out = chen.standardised(sounds)
+    assert out['train'].shape == (50, 1, 4, 6) and out['train'].dtype == torch.float16
+    assert out['train'].isfinite().all() and out['test'].isfinite().all(), 'a silent band and a huge value stay finite'
+    assert torch.allclose(out['train'][:, 0, :3].float().mean((0, 2)), torch.zeros(3), atol=1e-2)
+    assert torch.allclose(out['train'][:, 0, :3].float().std((0, 2)), torch.ones(3), atol=2e-2)
+
+
+@pytest.mark.parametrize('name', REPRESENTATIONS)
+def test_every_representation_fits_both_nets(name):
+    x = REPRESENTATIONS[name](torch.randn(2, 22050, generator=torch.Generator().manual_seed(0)) * .1)
+    assert x.ndim == 3 and x.shape[2] == 44 and x.isfinite().all()
+    modality = chen.Modality('sound', 1, tuple(x.shape[1:]), vary=None)
+    for layers, plan in chen.PLANS.items():
+        recipe = replace(SYSTEMS['S2I-C-paper'].recipe, plan=plan)
+        E = Encoder(modality, 13, plan, False, recipe.hidden).eval()
+        n = sum(isinstance(p, int) for p in plan)
+        assert n == layers and E(x[:, None]).shape == (2, 13)
+
+
+def test_representation_rows(data):
+    wave = (torch.randn(9, 44100, generator=torch.Generator().manual_seed(0)) * 3000).to(torch.int16).numpy()
+    arrays = dict(wave=wave, ms=torch.full((48,), 500).numpy(), song=(torch.arange(48) % 9).numpy())
+    pairs = {k: dataclasses.replace(p, truth={'row': torch.arange(48)}) for k, p in data.items()}
+    rows = chen.representation_rows('MFCC', pairs, arrays, EFFORT, layers=(4,), ceiling=.97)
+    assert [r.seed for r in rows] == [0, 1, None]
+    assert {r.system for r in rows} == {'MFCC, 4 convolutions'} and {r.paper for r in rows} == {'.8105'} and rows[-1].ceiling == .97
+    assert all(r.low <= r.value <= r.high and r.steps == 3 for r in rows) and 'budget test' in rows[0].data
+
+
+@pytest.mark.parametrize('name', ['S2I-C-paper', 'S2I-A', 'S2I-N'])
+def test_variant_rows(name, data, jury, tmp_path):
+    system = replace(SYSTEMS[name], recipe=replace(SYSTEMS[name].recipe, **TINY))
+    rows = chen.variant_rows(system, data, tmp_path, EFFORT, jury)
+    means = [r for r in rows if r.metric == 'balanced_accuracy' and r.seed is None]
+    assert {r.split: r.paper for r in means} == {s: chen.PAPER_TABLE_5[name.removesuffix('-paper'), s] for s in ('train', 'test')}
+    assert next(r for r in rows if r.metric == 'steps_per_epoch').value == 4
+    assert {r.seed for r in rows if r.metric == 'dev_accuracy'} == {0, 1} and any(r.metric == 'kid_judge' for r in rows)
+    run = load_run(tmp_path/'seed-0')
+    assert run.meta['encoder'] == system.teach.__name__ and run.recipe.name == name
+    assert evaluate_run(run, data)[0].n == 48
+
+
+def test_the_run_keeps_what_was_best_on_dev(data, jury, tmp_path):
+    system = replace(SYSTEMS['S2I-C'], recipe=replace(SYSTEMS['S2I-C'].recipe, **TINY))
+    model, run = chen.train_system(system, data, tmp_path, replace(EFFORT, looks=4), jury)
+    true, found = chen.taken_for(load_run(tmp_path), chen.thin(data['dev'], 4))
+    assert chen.balanced_accuracy(true, found, 3) == pytest.approx(max(v for _, v in run.samples))
+
+
+def test_autoencoder_learns_no_names(data):
+    "Labels may be anything: the code is the same."
+    def code(pairs):
+        recipe = replace(SYSTEMS['S2I-A'].recipe, **TINY)
+        E, _ = chen.encoder_for_system(chen.SOUND, recipe, dict(train=pairs), 3, 0, chen.AutoencoderTask)
+        return E.code(data['test'].batch(torch.arange(4)).sound)
+    p = data['train']
+    odd = dataclasses.replace(p, classes=('x', 'y', 'z'))
+    assert torch.equal(code(p), code(odd)) and code(p).shape == (4, 64)
+
+
+def test_systems_differ_only_where_they_should():
+    r = {k: dataclasses.asdict(s.recipe) for k, s in SYSTEMS.items()}
+    differ = lambda a, b: {k for k in r[a] if r[a][k] != r[b][k]} - {'name'}
+    for kind in ('', '-paper'):
+        assert differ(f'S2I-C{kind}', f'S2I-A{kind}') == set() and SYSTEMS[f'S2I-A{kind}'].teach is chen.AutoencoderTask
+        assert differ(f'S2I-C{kind}', f'S2I-N{kind}') == {'mismatch'}
+
+
+def test_a_killed_command_goes_on(tmp_path):
+    calls = []
+    def bad(): raise KeyboardInterrupt
+    good = lambda: calls.append(1) or [Row('x', value=1.)]
+    with pytest.raises(KeyboardInterrupt): chen.run_all({'a': good, 'b': bad}, tmp_path, say=lambda s: None)
+    rows = chen.run_all({'a': good, 'b': lambda: [Row('y', value=2.)]}, tmp_path, say=lambda s: None)
+    assert calls == [1] and [r.system for r in rows] == ['x', 'y'] == [r.system for r in read_rows(tmp_path/'rows.jsonl')]
+
+
+def test_list(capsys):
+    assert chen.main(['--list']) == 0
+    names = capsys.readouterr().out.split('\n')
+    assert 'table-1 LMS' in names and 'I2S-paper' in names
+
+
+def test_ledger_without_rows_claims_nothing():
+    for entry in LEDGER: assert chen.ledger_line(entry, [])[4:] == ['not run yet'] + [''] * 6
+    assert chen.ledger([]).count('not run yet') == len(LEDGER)
+
+
+def test_ledger_shows_the_longest_budget_and_the_gap():
+    row = lambda budget, value, seed=None: Row('S2I-C-paper', split='test', metric='balanced_accuracy', value=value, low=value, high=value,
+        seed=seed, data=f'orchestra, budget {budget}', ceiling=.99, minutes=3., device='a CPU')
+    entry = next(e for e in LEDGER if e[1:3] == ('S2I-C-paper', 'test'))
+    line = chen.ledger_line(entry, [row('test', .1), row('cpu', .8556), row('cpu', .8, 0), row('cpu', .9, 1)])
+    assert line[3:6] == ['.7556', '0.856 [0.856, 0.856]', '+0.100'] and line[-2:] == ['0, 1', 'orchestra, budget cpu']
+
+
+def test_paper_rows_are_not_ours():
+    ours = [Row('S2I-C', metric='human_score', value=1.81, data='Chen et al. 2017, Sub-URMP')]
+    entry = next(e for e in LEDGER if e[1] == 'S2I-C' and e[3] == '1.81')
+    assert chen.ledger_line(entry, ours)[4] == 'not run yet'
+
+
+def test_assumptions_name_what_the_paper_does_not_give():
+    text = '\n'.join(chen.assumptions())
+    for name in ('batch', 'rates', 'betas', 'encoder_rate', 'spectral'): assert f'{name} = ' in text
+    assert 'phi = ' not in text and 'S2I-A' in text
