@@ -5,11 +5,12 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet,)
 
-.PHONY: help demo test lab links readme contact bank bench clean
+.PHONY: help demo test lab reproduce links readme contact bank bench clean
 help:
 	@echo "make demo     a gallery of pictures made from sounds, and sounds made from pictures: demo/index.html"
 	@echo "make test     every check: notebooks clean and exported, lessons run, pytest"
 	@echo "make lab      JupyterLab at the first lesson"
+	@echo "make reproduce PAPER=chen2017 BUDGET=test|cpu|gpu   a paper's experiments, and its ledger: runs/chen2017/cpu/chen2017.html"
 	@echo "make bench    speed beside librosa, torchaudio and a plain training loop"
 	@echo "make links    rewrite every badge and link from user and repo in settings.ini"
 	@echo "make readme   rewrite the README's tables from the lessons and docs/*.jsonl"
@@ -25,6 +26,11 @@ test: $(VENV)/.dev
 
 lab: $(VENV)/.dev
 	$(BIN)/jupyter lab nbs/00_show.ipynb
+
+PAPER ?= chen2017
+BUDGET ?= cpu
+reproduce: $(VENV)/.dev
+	$(BIN)/python scripts/reproduce.py $(PAPER) --budget $(BUDGET) $(if $(PUBLISH),--publish)
 
 bench: $(VENV)/.runtime
 	$(BIN)/python -m benchmarks

@@ -7,7 +7,8 @@ __all__ = ['EFFORTS', 'REPRESENTATIONS', 'PLANS', 'PAPER_TABLE_1', 'S2I_A', 'CHE
            'PAPER_CURVE', 'LEDGER', 'HEAD', 'ASSUMED', 'choose', 'seed_rows', 'Effort', 'standardised', 'heard_as',
            'modality_of', 'named', 'classifier', 'representation_rows', 'Autoencoder', 'AutoencoderTask', 'System',
            'encoder_for_system', 'thin', 'taken_for', 'train_system', 'curve_rows', 'beyond_rows', 'variant_rows',
-           'curve_figure', 'experiments', 'run_all', 'main', 'longest', 'ledger_line', 'ledger', 'assumptions']
+           'longest', 'budgets_in', 'merged', 'curve_lines', 'curve_figure', 'experiments', 'run_all', 'main',
+           'ledger_line', 'ledger', 'assumptions']
 
 # %% ../nbs/10b_chen.ipynb #00000004
 import argparse, copy, inspect, re
@@ -344,18 +345,53 @@ def variant_rows(
     return rows + curve_rows({s: run for s, (_, run) in trained.items()}, len(data['train']) / r.batch, **context)
 
 # %% ../nbs/10b_chen.ipynb #00000044
+def longest(
+    rows,   # Rows of any budgets
+):
+    "Of every system the rows of its longest budget."
+    far, most = {name: i for i, name in enumerate(EFFORTS)}, {}
+    rank = lambda r: far.get(r.data.rpartition('budget ')[2], -1)
+    for r in rows: most[r.system] = max(rank(r), most.get(r.system, -1))
+    return [r for r in rows if rank(r) == most[r.system]]
+
+# %% ../nbs/10b_chen.ipynb #00000046
+def budgets_in(
+    rows,   # Rows
+):
+    "The budgets that rows come from, shortest first."
+    return [b for b in EFFORTS if any(r.data.endswith(f'budget {b}') for r in rows)]
+
+def merged(
+    old,   # Rows
+    new,   # Rows
+):
+    "Old rows and new; of two with the same name the new one stays."
+    key = lambda r: (r.system, r.direction, r.data, r.split, r.metric, r.seed, r.steps if r.metric == 'dev_accuracy' else None)
+    return list(({key(r): r for r in old} | {key(r): r for r in new}).values())
+
+# %% ../nbs/10b_chen.ipynb #00000049
+def curve_lines(
+    rows,     # Rows
+    system,   # name
+):            # one line a seed: [(epoch, accuracy), …]
+    "The epoch curves of a system, of its longest budget."
+    rows = longest([r for r in rows if r.system == system and r.metric in ('steps_per_epoch', 'dev_accuracy')])
+    per = next((r.value for r in rows if r.metric == 'steps_per_epoch'), None)
+    looks = [r for r in rows if r.metric == 'dev_accuracy']
+    return [sorted((r.steps / per, r.value) for r in looks if r.seed == s) for s in sorted({r.seed for r in looks})]
+
+# %% ../nbs/10b_chen.ipynb #0000004b
 def curve_figure(
     rows,          # Rows, of which those of the epoch curve are drawn
+    systems=None,  # names; none: all
     width=7.,      # inches
 ):
     "Accuracy on development songs over epochs, a line a seed, a colour a system; the paper's curve beside it."
     import matplotlib.pyplot as plt
     fig, ax = plt.subplots(figsize=(width, .5 * width), layout='constrained')
-    per = {r.system: r.value for r in rows if r.metric == 'steps_per_epoch'}
-    for i, system in enumerate(per):
-        for s in sorted({r.seed for r in rows if r.system == system and r.metric == 'dev_accuracy'}):
-            line = sorted((r.steps / per[system], r.value) for r in rows if (r.system, r.metric, r.seed) == (system, 'dev_accuracy', s))
-            ax.plot(*zip(*line), '.-', color=f'C{i}', lw=1, label=system if s == min(r.seed for r in rows if r.system == system and r.seed is not None) else None)
+    for i, system in enumerate(systems or dict.fromkeys(r.system for r in rows if r.metric == 'steps_per_epoch')):
+        for k, line in enumerate(curve_lines(rows, system)):
+            ax.plot(*zip(*line), '.-', color=f'C{i}', lw=1, label=None if k else system)
     ax.plot(*zip(*PAPER_CURVE), 'k:', label='paper (other data, its test split)')
     ax.axhline(1 / 13, color='grey', lw=.6)
     ax.set(xlabel='epoch', ylabel='accuracy', ylim=(0, 1)); ax.legend(fontsize=7)
@@ -363,7 +399,7 @@ def curve_figure(
 
 PAPER_CURVE = ((5, .58), (10, .67), (20, .65), (25, .72), (35, .756), (40, .56), (50, .07))   # read off the plot
 
-# %% ../nbs/10b_chen.ipynb #00000047
+# %% ../nbs/10b_chen.ipynb #0000004e
 def experiments(
     data: dict,    # splits
     effort,        # how long
@@ -381,7 +417,7 @@ def experiments(
     def play(s): return variant_rows(s, data, place/s.name, effort, judge(s.recipe.target), shelf, opened, source)
     return {f'table-1 {k}': lambda k=k: hear(k) for k in REPRESENTATIONS} | {s.name: lambda s=s: play(s) for s in SYSTEMS.values()}
 
-# %% ../nbs/10b_chen.ipynb #00000049
+# %% ../nbs/10b_chen.ipynb #00000050
 def run_all(
     plan: dict,     # name → function that returns rows
     out,            # folder for the rows
@@ -398,7 +434,7 @@ def run_all(
     write_rows(Path(out)/'rows.jsonl', rows, append=False)
     return rows
 
-# %% ../nbs/10b_chen.ipynb #0000004b
+# %% ../nbs/10b_chen.ipynb #00000052
 def main(
     argv: list = None,  # arguments; none: those of the shell
 ) -> int:
@@ -418,11 +454,11 @@ def main(
     else: print(f'{len(run_all(plan, out, lambda s: print(s, flush=True)))} rows in {out}/rows.jsonl')
     return 0
 
-# %% ../nbs/10b_chen.ipynb #0000004e
+# %% ../nbs/10b_chen.ipynb #00000055
 #| eval: false
 if __name__ == '__main__' and not in_notebook(): raise SystemExit(main())
 
-# %% ../nbs/10b_chen.ipynb #00000050
+# %% ../nbs/10b_chen.ipynb #00000057
 LEDGER = tuple(('Table 1', f'{k}, {n} convolutions', 'test', 'balanced_accuracy', p) for (k, n), p in PAPER_TABLE_1.items()) + \
     tuple(('Table 5', f'{s}{kind}', split, 'balanced_accuracy', p) for (s, split), p in PAPER_TABLE_5.items() if s != 'I2S' for kind in ('-paper', '')) + \
     (('I2S', 'I2S-paper', 'test', 'balanced_accuracy', '.1117'), ('I2S', 'I2S', 'test', 'balanced_accuracy', '.1117')) + \
@@ -430,16 +466,7 @@ LEDGER = tuple(('Table 1', f'{k}, {n} convolutions', 'test', 'balanced_accuracy'
 
 HEAD = ('where', 'system', 'split', 'paper', 'ours [95 % over songs]', 'gap', 'ceiling', 'hardware', 'minutes', 'seeds', 'data and budget')
 
-# %% ../nbs/10b_chen.ipynb #00000051
-def longest(
-    rows,   # Rows of one number, of any budget
-):
-    "Those of the longest budget among them."
-    far = {name: i for i, name in enumerate(EFFORTS)}
-    rank = lambda r: far.get(r.data.rpartition('budget ')[2], -1)
-    return [r for r in rows if rank(r) == max(map(rank, rows))]
-
-# %% ../nbs/10b_chen.ipynb #00000053
+# %% ../nbs/10b_chen.ipynb #00000058
 def ledger_line(
     entry,   # of LEDGER
     rows,    # Rows
@@ -454,7 +481,7 @@ def ledger_line(
     return [where, system, split, paper, ours, f'{mean.value - float(paper):+.3f}', show(mean.ceiling), mean.device,
             '' if mean.minutes is None else f'{mean.minutes:.1f}', ', '.join(map(str, seeds)), mean.data]
 
-# %% ../nbs/10b_chen.ipynb #00000054
+# %% ../nbs/10b_chen.ipynb #00000059
 def ledger(
     rows,          # Rows
     form='text',   # 'text' or 'html'
@@ -465,7 +492,7 @@ def ledger(
     wide = [max(len(line[i]) for line in [HEAD, *cells]) for i in range(len(HEAD))]
     return '\n'.join('  '.join(c.ljust(w) for c, w in zip(line, wide)).rstrip() for line in [HEAD, *cells])
 
-# %% ../nbs/10b_chen.ipynb #00000058
+# %% ../nbs/10b_chen.ipynb #0000005d
 ASSUMED = (
     'Table 1: max pools of 2×2 after every convolution; the paper draws none.',
     'Table 1: magnitudes of the STFT up to bin 512, powers of the mel bands, 84 bands of CQT from C1, 20 MFCC; every band standardised over training sounds.',
