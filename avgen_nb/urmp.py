@@ -413,9 +413,9 @@ def check_counts(train, test, report):  # two lists of rows, Report
     "Note where the counts are not the published ones; a part of the data is data, too."
     other = [c for c, (a, b, x, y) in count_table(train, test).items() if (a, x) != (b, y)]
     if other: report.notes.append(f'{len(train):,} + {len(test):,} pairs; Sub-URMP as published has 71,230 + 9,575, '
-                                  f'and {len(other)} classes differ: {", ".join(other)}.')
+                                  f'and {len(other)} classes differ: {", ".join(other[:3])}{", …" * (len(other) > 3)}')
 
-# %% ../nbs/05_urmp.ipynb #00000052
+# %% ../nbs/05_urmp.ipynb #00000053
 def dev_songs(songs,     # collection of (instrument, song)
               fraction,  # of each instrument's songs, and at least one where there are two
               seed=0):   # of the choice
@@ -426,7 +426,7 @@ def dev_songs(songs,     # collection of (instrument, song)
         if fraction > 0 and len(own) > 1: chosen |= set(own[:min(len(own) - 1, max(1, round(fraction * len(own))))])
     return chosen
 
-# %% ../nbs/05_urmp.ipynb #00000055
+# %% ../nbs/05_urmp.ipynb #00000056
 def read_pair(row,       # (instrument, song, ms, picture path, sound path)
               size=64,   # pixels of a side
               across=.5):# where the square crop lies
@@ -435,7 +435,7 @@ def read_pair(row,       # (instrument, song, ms, picture path, sound path)
     sound = lms(torch.nn.functional.pad(wave, (0, WINDOW - len(wave)))[None])[0].half()
     return read_picture(row[3], size, across).numpy(), sound.numpy()
 
-# %% ../nbs/05_urmp.ipynb #00000056
+# %% ../nbs/05_urmp.ipynb #00000057
 BLOCK = 64  # pairs
 
 @dataclass(frozen=True)
@@ -455,7 +455,7 @@ class Blocks:
         numbers, pictures, sounds = map(list, zip(*good)) if good else ([], [], [])
         return numbers, np.array(pictures, np.uint8), np.array(sounds, np.float16), bad, [str(w.message) for w in odd]
 
-# %% ../nbs/05_urmp.ipynb #00000058
+# %% ../nbs/05_urmp.ipynb #00000059
 def read_blocks(blocks,         # Blocks
                 first=0,        # the block to begin with
                 workers=None,   # processes; None: one a core
@@ -474,7 +474,7 @@ def read_blocks(blocks,         # Blocks
 
 def as_it_is(item): return item
 
-# %% ../nbs/05_urmp.ipynb #0000005b
+# %% ../nbs/05_urmp.ipynb #0000005c
 def columns(train, test):  # two lists of rows
     "(names of the classes, dict of long arrays label, song, ms, split) of rows; split is 0 for train and 2 for test."
     rows, classes = train + test, tuple(sorted({r[0] for r in train}))
@@ -482,7 +482,7 @@ def columns(train, test):  # two lists of rows
     label, song, ms = (np.array(v, np.int64) for v in zip(*((number[r[0]], *r[1:3]) for r in rows)))
     return classes, dict(label=label, song=song, ms=ms, split=np.repeat([0, 2], [len(train), len(test)]))
 
-# %% ../nbs/05_urmp.ipynb #0000005d
+# %% ../nbs/05_urmp.ipynb #0000005e
 def read_tree(train, test, report, size=64, across=.5, workers=None):  # lists of rows, Report
     "What `columns` gives, with the arrays picture and lms, of all pairs that can be read."
     rows, kept = train + test, []
@@ -502,7 +502,7 @@ def sides_of(kept, train, test):  # numbers of rows, counted through train and t
         if not numbers: raise ValueError(f'None of the {len(side)} pairs of {name} can be read; check {side[0][3]} and {side[0][4]}.')
     return [train[n] for n in good[0]], [test[n] for n in good[1]]
 
-# %% ../nbs/05_urmp.ipynb #00000060
+# %% ../nbs/05_urmp.ipynb #00000061
 def urmp_splits(classes, arrays, dev=.15, seed=0, every=1, device='cpu'):  # as `read_tree` gives them
     "dict(train=, dev=, test=) of Pairs."
     a, names = {k: torch.from_numpy(v) for k, v in arrays.items()}, np.stack([arrays['label'], arrays['song']], 1)
@@ -516,14 +516,14 @@ def urmp_splits(classes, arrays, dev=.15, seed=0, every=1, device='cpu'):  # as 
     out = {'train': train.subset(~late)} | ({'dev': train.subset(late)} if chosen else {}) | {'test': test}
     return check_apart(out)
 
-# %% ../nbs/05_urmp.ipynb #00000061
+# %% ../nbs/05_urmp.ipynb #00000062
 def urmp_pairs(classes, a, every=1, device='cpu'):  # names, dict of tensors
     "The rows of one side as Pairs: all windows, or every n-th of each song."
     if every > 1: a = {k: v[(a['ms'] // 100 - 5) % every == 0] for k, v in a.items()}
     one = torch.arange(len(a['label']))
     return Pairs(a['picture'], a['lms'], a['label'], a['label'], a['song'], tuple(classes), one, one, truth={'ms': a['ms']}).to(device)
 
-# %% ../nbs/05_urmp.ipynb #00000067
+# %% ../nbs/05_urmp.ipynb #00000068
 def stamp(folder, rows, report):  # of a tree, all its rows, the Report that names its unpaired files
     "16 characters that change when a file of the tree does."
     seen = hashlib.sha256()
@@ -536,7 +536,7 @@ def reading_code():
     "8 characters that change when the code that reads a pair does."
     return hashlib.sha256(repr([sorted(sources(f).items()) for f in (read_pair, lms, read_sound)]).encode()).hexdigest()[:8]
 
-# %% ../nbs/05_urmp.ipynb #00000069
+# %% ../nbs/05_urmp.ipynb #0000006a
 FORMAT = 'avgen_nb store 1'
 
 def wanted(folder, train, test, report, size, across):
@@ -548,7 +548,7 @@ def store_of(folder, size=64, across=.5):
     key = hashlib.sha256(f'{Path(folder).resolve()} {size} {across}'.encode()).hexdigest()[:12]
     return cache_folder() / f'store-{Path(folder).resolve().name}-{key}'
 
-# %% ../nbs/05_urmp.ipynb #0000006a
+# %% ../nbs/05_urmp.ipynb #0000006b
 def read_json(path):
     "What a JSON file holds; {} if it is missing or broken."
     try: return dict(json.loads(Path(path).read_text()))
@@ -567,13 +567,13 @@ def fresh(store, want):  # folder, what `wanted` gives
     have = read_json(store / 'store.json')
     return all(have.get(k) == v for k, v in want.items())
 
-# %% ../nbs/05_urmp.ipynb #0000006d
+# %% ../nbs/05_urmp.ipynb #0000006e
 def npy_header(dtype, shape):
     "The first 128 bytes of an .npy file."
     text = repr(dict(descr=np.dtype(dtype).str, fortran_order=False, shape=tuple(shape)))
     return b'\x93NUMPY\x01\x00v\x00' + text.ljust(117).encode() + b'\n'   # v is 118, the length of the rest
 
-# %% ../nbs/05_urmp.ipynb #00000070
+# %% ../nbs/05_urmp.ipynb #00000071
 BIG = dict(picture='|u1', lms='<f2')  # the arrays that are appended to
 
 def shape_of(name, rows, size): return (rows, 3, size, size) if name == 'picture' else (rows, 1, 128, 44)
@@ -586,7 +586,7 @@ def open_big(store, name, kept, size):  # folder, 'picture' or 'lms', rows that 
     f.truncate(128 + kept * row); f.seek(0, 2)
     return f
 
-# %% ../nbs/05_urmp.ipynb #00000071
+# %% ../nbs/05_urmp.ipynb #00000072
 def begin(store, want):  # folder, what `wanted` gives
     "The journal of a store: the one that is there, if it is of the same tree, or a new one."
     journal = read_json(store / 'journal.json')
@@ -598,7 +598,7 @@ def begin(store, want):  # folder, what `wanted` gives
     write_json(store / 'journal.json', journal)
     return journal
 
-# %% ../nbs/05_urmp.ipynb #00000072
+# %% ../nbs/05_urmp.ipynb #00000073
 def append(store, journal, rows, workers=None, progress=True, often=8):  # … often: blocks from one journal to the next
     "Read what the journal does not have yet into the two large files."
     blocks = Blocks(rows, journal['size'], journal['across'])
@@ -611,7 +611,7 @@ def append(store, journal, rows, workers=None, progress=True, often=8):  # … o
             for f in files: f.flush(); os.fsync(f.fileno())
             write_json(store / 'journal.json', journal)
 
-# %% ../nbs/05_urmp.ipynb #00000073
+# %% ../nbs/05_urmp.ipynb #00000074
 def finish(store, journal, train, test, notes):
     "Correct the headers, write the small arrays, and last the file that makes it a store."
     bad = {b[0] for b in journal['bad']}
@@ -624,7 +624,7 @@ def finish(store, journal, train, test, notes):
     write_json(store / 'store.json', dict(want, classes=list(classes), pairs=journal['kept'], notes=notes))
     (store / 'journal.json').unlink()
 
-# %% ../nbs/05_urmp.ipynb #00000075
+# %% ../nbs/05_urmp.ipynb #00000076
 def claim(store, tree):  # two folders
     "Make the store's folder; refuse one that holds something else."
     if store.exists() and not store.is_dir(): raise ValueError(f'{store} is a file; give a folder for the store.')
@@ -652,7 +652,7 @@ def alone(store):
         except OSError: raise ValueError(f'{store} is being written by another process; wait until it is done.') from None
         yield
 
-# %% ../nbs/05_urmp.ipynb #00000078
+# %% ../nbs/05_urmp.ipynb #00000079
 def write_report(store, report, tree):  # folder, Report, folder
     "report.json: how many pairs, and every bad or unpaired file with its reason."
     short = lambda text: str(text).replace(f'{tree}{os.sep}', '')
@@ -666,7 +666,7 @@ def read_report(store, report, tree):
     report.bad = [(tree / path, why) for path, why in kept.get('bad', [])]
     report.notes += [n for n in kept.get('notes', []) if n not in report.notes]
 
-# %% ../nbs/05_urmp.ipynb #0000007b
+# %% ../nbs/05_urmp.ipynb #0000007c
 def prepare(folder,          # holds img/ and chunk/, as `load_urmp` reads it
             out=None,        # folder of the store; None: `store_of` the tree, in the user's cache folder
             size=64,         # pixels of a picture's side
@@ -694,7 +694,7 @@ def prepare(folder,          # holds img/ and chunk/, as `load_urmp` reads it
             finish(store, journal, train, test, report.notes)
     return store
 
-# %% ../nbs/05_urmp.ipynb #0000007e
+# %% ../nbs/05_urmp.ipynb #00000081
 def load_array(path, like, shape, mapped):  # of an .npy file, its dtype and shape, leave it on the disk?
     "An array of a store, or a sentence on what is wrong with it."
     try: a = np.load(path, mmap_mode='c' if mapped else None, allow_pickle=False)
@@ -703,7 +703,7 @@ def load_array(path, like, shape, mapped):  # of an .npy file, its dtype and sha
         raise ValueError(f'{path} holds {a.dtype} {a.shape} where the store says {np.dtype(like)} {tuple(shape)}; prepare the store again.')
     return a
 
-# %% ../nbs/05_urmp.ipynb #0000007f
+# %% ../nbs/05_urmp.ipynb #00000082
 def open_store(folder, report, size=None, across=None):  # Report, filled on the way; size and across: refuse another
     "(classes, arrays) as `read_tree` gives them, from a store; pictures and LMS stay on the disk."
     meta = read_store(folder)
@@ -727,7 +727,7 @@ def read_store(folder):
         raise ValueError(f'{folder / "store.json"} is not of a store that this version reads ({FORMAT}); prepare it again.')
     return meta
 
-# %% ../nbs/05_urmp.ipynb #00000081
+# %% ../nbs/05_urmp.ipynb #00000084
 def load_urmp(folder,        # holds img/ and chunk/, each with train/ and validation/ (or test/); or a store of `prepare`
               dev=.15,       # share of each instrument's training songs that makes dev
               seed=0,        # of that choice
