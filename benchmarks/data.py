@@ -26,7 +26,7 @@ def prepare(rounds):
         tree, times = Path(folder)/'tree', []
         for i in (0, 1, 3): Export(Plan('small', 0), str(tree), (1920, 1080))[i]
         for f in list(tree.glob('*/*/*/*.*')):
-            song, ms = f.stem.split('_')
+            song, ms = f.stem.rsplit('_', 1)
             for k in range(1, 20): os.link(f, f.with_name(f'{song}_{int(ms) + 10_000*k}{f.suffix}'))
         for k in range(max(3, rounds)): times.append(seconds(lambda: prepare(tree, Path(folder)/f'store{k}', workers=2, progress=False)))
         n = len(list(tree.glob('img/*/*/*')))
