@@ -576,7 +576,9 @@ def npy_header(dtype, shape):
 # %% ../nbs/05_urmp.ipynb #00000071
 BIG = dict(picture='|u1', lms='<f2')  # the arrays that are appended to
 
-def shape_of(name, rows, size): return (rows, 3, size, size) if name == 'picture' else (rows, 1, 128, 44)
+def shape_of(name, rows, size):
+    "The shape of one of them with so many rows."
+    return rows, *dict(picture=(3, size, size), lms=(1, 128, 44))[name]
 
 def open_big(store, name, kept, size):  # folder, 'picture' or 'lms', rows that are there, pixels
     "One of the two large files, open at the end of the rows that are there."
