@@ -13,7 +13,7 @@ from benchmarks import data, features, measure, training
 from benchmarks.measure import device_name
 
 ALL = {'lms-librosa': features.lms_librosa, 'lms-torchaudio': features.lms_torchaudio, 'cqt-librosa': features.cqt_librosa,
-       's2i-step': training.s2i_step, 'data-share': training.data_share, 'orchestra': data.orchestra, 'growth': data.growth,
+       's2i-step': training.s2i_step, 'data-share': training.data_share, 'orchestra': data.orchestra, 'prepare': data.prepare, 'growth': data.growth,
        'memory': data.memory, 'import': data.import_time}
 
 

@@ -54,6 +54,14 @@ def calls(monkeypatch):
     (['export', 'x', '--frame', 'x30'], 'x30'),
     (['export', 'x', '--frame', '-1x30'], 'expected one argument'),
     (['export', 'x', '--size', 'huge'], 'huge'),
+    (['prepare'], 'DIR'),
+    (['prepare', 'no/such/tree'], 'no/such/tree does not exist'),
+    (['prepare', '.'], 'img and chunk'),
+    (['prepare', '.', '--size', '0'], "'0' is not a number above zero"),
+    (['prepare', '.', '--workers', '-2'], '-2'),
+    (['prepare', '.', '--across', '1.5'], "'1.5' is not a number from 0 to 1"),
+    (['prepare', '.', '--max-bad', '1%'], "'1%' is not a number from 0 to 1"),
+    (['prepare', '.', '--crop', '0'], '--crop'),
     (['picture'], 'SOUND'),
     (['sound'], 'PICTURE'),
     (['evaluate'], 'RUN'),
@@ -117,6 +125,14 @@ def test_demo_and_export_are_thin(monkeypatch, tmp_path, capsys):
     assert cli.main(['export', 'D', '--size', 'small', '--frame', '640X360']) == 0
     assert seen == [(('demo',), dict(seed=0, budget='test')), (('D', 'small'), dict(seed=0, frame=(640, 360)))]
     assert '12 pairs' in capsys.readouterr().out
+
+
+def test_prepare_is_thin(monkeypatch, capsys):
+    seen = []
+    def fake(*a, report): seen.append(a); report.read = 1234; return Path('S')
+    monkeypatch.setattr('avgen_nb.urmp.prepare', fake)
+    assert cli.main(['prepare', 'D']) == cli.main('prepare D --out S --size 128 --across .26 --max-bad .05 --workers 2'.split()) == 0
+    assert seen == [('D', None, 64, .5, .01, None), ('D', 'S', 128, .26, .05, 2)] and '1,234 pairs in S; 0 bad' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('error, status, words', [
