@@ -8,11 +8,11 @@ __all__ = ['SMALLEST', 'SOUNDS', 'PICTURES', 'SIDES', 'NAME', 'COUNTS', 'BLOCK',
            'window_starts', 'read_recording', 'windows_at', 'split_files', 'pitch_key', 'read_sounds', 'read_pictures',
            'pair_by_class', 'known', 'pictures_in', 'pictures_of', 'split_songs', 'file_key', 'load_class_folders',
            'check_fractions', 'check_learnable', 'side_of', 'urmp_files', 'urmp_rows', 'known_songs', 'drop_songs',
-           'count_table', 'check_counts', 'dev_songs', 'read_pair', 'Blocks', 'read_blocks', 'as_it_is', 'columns',
-           'read_tree', 'sides_of', 'urmp_splits', 'urmp_pairs', 'stamp', 'reading_code', 'wanted', 'store_of',
-           'read_json', 'write_json', 'fresh', 'npy_header', 'shape_of', 'open_big', 'begin', 'append', 'finish',
-           'claim', 'room', 'alone', 'write_report', 'read_report', 'prepare', 'load_array', 'open_store', 'read_store',
-           'load_urmp']
+           'count_table', 'check_counts', 'dev_songs', 'read_chunk', 'read_pair', 'Blocks', 'read_blocks', 'as_it_is',
+           'columns', 'read_tree', 'sides_of', 'urmp_splits', 'urmp_pairs', 'read_windows', 'chunk_file', 'stamp',
+           'reading_code', 'wanted', 'store_of', 'read_json', 'write_json', 'fresh', 'npy_header', 'shape_of',
+           'open_big', 'begin', 'append', 'finish', 'claim', 'room', 'alone', 'write_report', 'read_report', 'prepare',
+           'load_array', 'open_store', 'read_store', 'load_urmp']
 
 # %% ../nbs/05_urmp.ipynb #00000004
 import contextlib, hashlib, json, os, re, shutil, sys, warnings
@@ -427,13 +427,16 @@ def dev_songs(songs,     # collection of (instrument, song)
     return chosen
 
 # %% ../nbs/05_urmp.ipynb #00000056
+def read_chunk(path):  # of a sound file
+    "float32 (22050,): half a second, the rest cut off or filled with silence."
+    wave = read_sound(path)[:WINDOW]
+    return torch.nn.functional.pad(wave, (0, WINDOW - len(wave)))
+
 def read_pair(row,       # (instrument, song, ms, picture path, sound path)
               size=64,   # pixels of a side
               across=.5):# where the square crop lies
     "uint8 (3, size, size) and float16 (1, 128, 44): the picture and the LMS of a pair of files."
-    wave = read_sound(row[4])[:WINDOW]
-    sound = lms(torch.nn.functional.pad(wave, (0, WINDOW - len(wave)))[None])[0].half()
-    return read_picture(row[3], size, across).numpy(), sound.numpy()
+    return read_picture(row[3], size, across).numpy(), lms(read_chunk(row[4])[None])[0].half().numpy()
 
 # %% ../nbs/05_urmp.ipynb #00000057
 BLOCK = 64  # pairs
@@ -507,7 +510,7 @@ def urmp_splits(classes, arrays, dev=.15, seed=0, every=1, device='cpu'):  # as 
     "dict(train=, dev=, test=) of Pairs."
     a, names = {k: torch.from_numpy(v) for k, v in arrays.items()}, np.stack([arrays['label'], arrays['song']], 1)
     songs, number = np.unique(names, axis=0, return_inverse=True)
-    a['song'] = torch.from_numpy(number.reshape(-1))
+    a['take'], a['song'] = a['song'], torch.from_numpy(number.reshape(-1))   # the number in the file names, and ours
     chosen = dev_songs({(classes[c], n) for c, n in names[arrays['split'] == 0].tolist()}, dev, seed)
     is_dev = torch.tensor([(classes[c], n) in chosen for c, n in songs.tolist()], device=device)
     cut = int((arrays['split'] == 0).sum())
@@ -521,9 +524,26 @@ def urmp_pairs(classes, a, every=1, device='cpu'):  # names, dict of tensors
     "The rows of one side as Pairs: all windows, or every n-th of each song."
     if every > 1: a = {k: v[(a['ms'] // 100 - 5) % every == 0] for k, v in a.items()}
     one = torch.arange(len(a['label']))
-    return Pairs(a['picture'], a['lms'], a['label'], a['label'], a['song'], tuple(classes), one, one, truth={'ms': a['ms']}).to(device)
+    return Pairs(a['picture'], a['lms'], a['label'], a['label'], a['song'], tuple(classes), one, one, truth={k: a[k] for k in ('ms', 'take')}).to(device)
 
-# %% ../nbs/05_urmp.ipynb #00000068
+# %% ../nbs/05_urmp.ipynb #00000065
+def read_windows(folder,  # holds img and chunk, or a store that was made of such a folder
+                 pairs,   # Pairs that were read from it
+                 rows):   # (n,) long, which of them
+    "float32 (n, 22050): the waveforms of some pairs, from their wav files."
+    folder = Path(folder)
+    if (folder / 'store.json').exists(): folder = Path(read_json(folder / 'store.json')['tree'])
+    names = [(pairs.classes[c], f'{pairs.classes[c]}{take:02d}_{ms}.wav') for c, take, ms in
+             zip(pairs.labels[rows].tolist(), pairs.truth['take'][rows].tolist(), pairs.truth['ms'][rows].tolist())]
+    return torch.stack([read_chunk(chunk_file(folder / 'chunk', *name)) for name in names])
+
+def chunk_file(chunk, instrument, name):  # a folder, and what lies in it
+    "Where a wav file of the tree lies; no song is on two sides, so its side need not be known."
+    for side in ('validation', 'test', 'train'):
+        if (path := chunk / side / instrument / name).exists(): return path
+    raise ValueError(f'{chunk} has no {name} on any side; give the tree that the pairs were read from.')
+
+# %% ../nbs/05_urmp.ipynb #0000006b
 def stamp(folder, rows, report):  # of a tree, all its rows, the Report that names its unpaired files
     "16 characters that change when a file of the tree does."
     seen = hashlib.sha256()
@@ -534,9 +554,9 @@ def stamp(folder, rows, report):  # of a tree, all its rows, the Report that nam
 
 def reading_code():
     "8 characters that change when the code that reads a pair does."
-    return hashlib.sha256(repr([sorted(sources(f).items()) for f in (read_pair, lms, read_sound)]).encode()).hexdigest()[:8]
+    return hashlib.sha256(repr([sorted(sources(f).items()) for f in (read_pair, read_chunk, lms, read_sound)]).encode()).hexdigest()[:8]
 
-# %% ../nbs/05_urmp.ipynb #0000006a
+# %% ../nbs/05_urmp.ipynb #0000006d
 FORMAT = 'avgen_nb store 1'
 
 def wanted(folder, train, test, report, size, across):
@@ -548,7 +568,7 @@ def store_of(folder, size=64, across=.5):
     key = hashlib.sha256(f'{Path(folder).resolve()} {size} {across}'.encode()).hexdigest()[:12]
     return cache_folder() / f'store-{Path(folder).resolve().name}-{key}'
 
-# %% ../nbs/05_urmp.ipynb #0000006b
+# %% ../nbs/05_urmp.ipynb #0000006e
 def read_json(path):
     "What a JSON file holds; {} if it is missing or broken."
     try: return dict(json.loads(Path(path).read_text()))
@@ -567,13 +587,13 @@ def fresh(store, want):  # folder, what `wanted` gives
     have = read_json(store / 'store.json')
     return all(have.get(k) == v for k, v in want.items())
 
-# %% ../nbs/05_urmp.ipynb #0000006e
+# %% ../nbs/05_urmp.ipynb #00000071
 def npy_header(dtype, shape):
     "The first 128 bytes of an .npy file."
     text = repr(dict(descr=np.dtype(dtype).str, fortran_order=False, shape=tuple(shape)))
     return b'\x93NUMPY\x01\x00v\x00' + text.ljust(117).encode() + b'\n'   # v is 118, the length of the rest
 
-# %% ../nbs/05_urmp.ipynb #00000071
+# %% ../nbs/05_urmp.ipynb #00000074
 BIG = dict(picture='|u1', lms='<f2')  # the arrays that are appended to
 
 def shape_of(name, rows, size):
@@ -588,7 +608,7 @@ def open_big(store, name, kept, size):  # folder, 'picture' or 'lms', rows that 
     f.truncate(128 + kept * row); f.seek(0, 2)
     return f
 
-# %% ../nbs/05_urmp.ipynb #00000072
+# %% ../nbs/05_urmp.ipynb #00000075
 def begin(store, want):  # folder, what `wanted` gives
     "The journal of a store: the one that is there, if it is of the same tree, or a new one."
     journal = read_json(store / 'journal.json')
@@ -600,7 +620,7 @@ def begin(store, want):  # folder, what `wanted` gives
     write_json(store / 'journal.json', journal)
     return journal
 
-# %% ../nbs/05_urmp.ipynb #00000073
+# %% ../nbs/05_urmp.ipynb #00000076
 def append(store, journal, rows, workers=None, progress=True, often=8):  # … often: blocks from one journal to the next
     "Read what the journal does not have yet into the two large files."
     blocks = Blocks(rows, journal['size'], journal['across'])
@@ -613,7 +633,7 @@ def append(store, journal, rows, workers=None, progress=True, often=8):  # … o
             for f in files: f.flush(); os.fsync(f.fileno())
             write_json(store / 'journal.json', journal)
 
-# %% ../nbs/05_urmp.ipynb #00000074
+# %% ../nbs/05_urmp.ipynb #00000077
 def finish(store, journal, train, test, notes):
     "Correct the headers, write the small arrays, and last the file that makes it a store."
     bad = {b[0] for b in journal['bad']}
@@ -626,7 +646,7 @@ def finish(store, journal, train, test, notes):
     write_json(store / 'store.json', dict(want, classes=list(classes), pairs=journal['kept'], notes=notes))
     (store / 'journal.json').unlink()
 
-# %% ../nbs/05_urmp.ipynb #00000076
+# %% ../nbs/05_urmp.ipynb #00000079
 def claim(store, tree):  # two folders
     "Make the store's folder; refuse one that holds something else."
     if store.exists() and not store.is_dir(): raise ValueError(f'{store} is a file; give a folder for the store.')
@@ -654,7 +674,7 @@ def alone(store):
         except OSError: raise ValueError(f'{store} is being written by another process; wait until it is done.') from None
         yield
 
-# %% ../nbs/05_urmp.ipynb #00000079
+# %% ../nbs/05_urmp.ipynb #0000007c
 def write_report(store, report, tree):  # folder, Report, folder
     "report.json: how many pairs, and every bad or unpaired file with its reason."
     short = lambda text: str(text).replace(f'{tree}{os.sep}', '')
@@ -668,7 +688,7 @@ def read_report(store, report, tree):
     report.bad = [(tree / path, why) for path, why in kept.get('bad', [])]
     report.notes += [n for n in kept.get('notes', []) if n not in report.notes]
 
-# %% ../nbs/05_urmp.ipynb #0000007c
+# %% ../nbs/05_urmp.ipynb #0000007f
 def prepare(folder,          # holds img/ and chunk/, as `load_urmp` reads it
             out=None,        # folder of the store; None: `store_of` the tree, in the user's cache folder
             size=64,         # pixels of a picture's side
@@ -696,7 +716,7 @@ def prepare(folder,          # holds img/ and chunk/, as `load_urmp` reads it
             finish(store, journal, train, test, report.notes)
     return store
 
-# %% ../nbs/05_urmp.ipynb #00000081
+# %% ../nbs/05_urmp.ipynb #00000084
 def load_array(path, like, shape, mapped):  # of an .npy file, its dtype and shape, leave it on the disk?
     "An array of a store, or a sentence on what is wrong with it."
     try: a = np.load(path, mmap_mode='c' if mapped else None, allow_pickle=False)
@@ -705,7 +725,7 @@ def load_array(path, like, shape, mapped):  # of an .npy file, its dtype and sha
         raise ValueError(f'{path} holds {a.dtype} {a.shape} where the store says {np.dtype(like)} {tuple(shape)}; prepare the store again.')
     return a
 
-# %% ../nbs/05_urmp.ipynb #00000082
+# %% ../nbs/05_urmp.ipynb #00000085
 def open_store(folder, report, size=None, across=None):  # Report, filled on the way; size and across: refuse another
     "(classes, arrays) as `read_tree` gives them, from a store; pictures and LMS stay on the disk."
     meta = read_store(folder)
@@ -729,7 +749,7 @@ def read_store(folder):
         raise ValueError(f'{folder / "store.json"} is not of a store that this version reads ({FORMAT}); prepare it again.')
     return meta
 
-# %% ../nbs/05_urmp.ipynb #00000084
+# %% ../nbs/05_urmp.ipynb #00000087
 def load_urmp(folder,        # holds img/ and chunk/, each with train/ and validation/ (or test/); or a store of `prepare`
               dev=.15,       # share of each instrument's training songs that makes dev
               seed=0,        # of that choice
