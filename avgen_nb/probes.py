@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REACH', 'KINDS', 'STEPS', 'FIGURES', 'body_frame', 'reach', 'by_song', 'movement', 'cross_sums', 'correlation',
-           'plain_sums', 'plain_correlation', 'pose_correlation', 'bootstrap', 'share_of', 'shake_points', 'centre_of',
+           'pose_correlation', 'plain_sums', 'plain_correlation', 'bootstrap', 'share_of', 'shake_points', 'centre_of',
            'PoseNet', 'PitchNet', 'midi_of', 'known', 'ProbeTask', 'Probe', 'read_pairs', 'train_probe', 'save_probe',
            'load_probe', 'probe_for', 'pose_error', 'pitch_error', 'shuffled', 'mean_sums', 'in_picture', 'in_body',
            'following', 'over_songs', 'heard', 'figure', 'score_read', 'score_probe', 'score_pose', 'score_pitch',
@@ -52,6 +52,7 @@ def by_song(columns,  # (N, m)
     _, row = torch.unique(songs, return_inverse=True)
     return torch.zeros(int(row.max()) + 1, columns.shape[1], dtype=torch.float64).index_add_(0, row, columns.double())
 
+# %% ../nbs/09c_probes.ipynb #00000010
 def movement(x,     # (N,)
              songs  # (N,) long
             ):      # (N,): x without its song's mean
@@ -59,7 +60,7 @@ def movement(x,     # (N,)
     sums = by_song(torch.stack([x, torch.ones_like(x)], 1), songs)
     return x - (sums[:, 0] / sums[:, 1])[torch.unique(songs, return_inverse=True)[1]]
 
-# %% ../nbs/09c_probes.ipynb #00000011
+# %% ../nbs/09c_probes.ipynb #00000012
 def cross_sums(found, true, songs):
     "(S, 3): the sums over each song of which `correlation` is made."
     a, b = movement(found, songs), movement(true, songs)
@@ -68,8 +69,18 @@ def cross_sums(found, true, songs):
 def correlation(sums):  # (..., 3)
     "r from sums of ab, aa, bb; 0 where nothing moves."
     ab, aa, bb = sums.unbind(-1)
-    return ab / (aa * bb).sqrt().clamp_min(1e-12)
+    return ab / (aa.clamp_min(1e-6) * bb.clamp_min(1e-6)).sqrt()
 
+# %% ../nbs/09c_probes.ipynb #00000013
+def pose_correlation(found,       # (N, 12, 2) keypoints read
+                     true,        # (N, 12, 2) true keypoints
+                     songs,       # (N,) song of each
+                     instrument   # one of REACH
+                    ):            # float in -1..1
+    "How well the hand or slide follows the note, within songs."
+    return correlation(cross_sums(reach(found, instrument), reach(true, instrument), songs).sum(0)).item()
+
+# %% ../nbs/09c_probes.ipynb #00000018
 def plain_sums(found, true, songs):
     "(S, 6): sums over each song of ab, aa, bb, a, b, 1."
     a, b = found.double(), true.double()
@@ -80,15 +91,7 @@ def plain_correlation(sums):  # (..., 6)
     *products, a, b, n = sums.unbind(-1)
     return correlation(torch.stack([p - q for p, q in zip(products, (a * b / n, a * a / n, b * b / n))], -1))
 
-def pose_correlation(found,       # (N, 12, 2) keypoints read
-                     true,        # (N, 12, 2) true keypoints
-                     songs,       # (N,) song of each
-                     instrument   # one of REACH
-                    ):            # float in -1..1
-    "How well the hand or slide follows the note, within songs."
-    return correlation(cross_sums(reach(found, instrument), reach(true, instrument), songs).sum(0)).item()
-
-# %% ../nbs/09c_probes.ipynb #00000017
+# %% ../nbs/09c_probes.ipynb #0000001b
 def bootstrap(sums,     # (S, m) one row a song
               groups,   # (S,) its instrument
               of,       # function of sums: (..., m) → (...)
@@ -105,11 +108,12 @@ def bootstrap(sums,     # (S, m) one row a song
     low, high = values[1:].nanquantile(torch.tensor([.025, .975], dtype=values.dtype)).tolist()
     return values[0].item(), low, high
 
+# %% ../nbs/09c_probes.ipynb #0000001c
 def share_of(sums):  # (..., 2)
     "A mean: sum over count."
     return sums[..., 0] / sums[..., 1]
 
-# %% ../nbs/09c_probes.ipynb #0000001b
+# %% ../nbs/09c_probes.ipynb #00000020
 def shake_points(points,  # (N, K, 2) in shares of the picture
                  u        # (N, 4) numbers in [-1, 1], as given to `nets.shake`
                 ):        # (N, K, 2)
@@ -119,7 +123,7 @@ def shake_points(points,  # (N, K, 2) in shares of the picture
     q = torch.view_as_complex((2 * points - 1).contiguous())
     return (torch.view_as_real((q - shift[:, None]) / torch.polar(zoom, turn)[:, None]) + 1) / 2
 
-# %% ../nbs/09c_probes.ipynb #0000001f
+# %% ../nbs/09c_probes.ipynb #00000024
 def centre_of(maps,       # (N, K, H, W)
               border=.125 # how far the grid reaches beyond the picture
              ):           # (N, K, 2): x, y in shares of the picture
@@ -129,7 +133,7 @@ def centre_of(maps,       # (N, K, H, W)
     at = lambda n: ((torch.arange(n, device=maps.device) + .5) / n) * (1 + 2 * border) - border
     return torch.stack([(p.sum(2) * at(w)).sum(2), (p.sum(3) * at(h)).sum(2)], 2)
 
-# %% ../nbs/09c_probes.ipynb #00000022
+# %% ../nbs/09c_probes.ipynb #00000027
 class PoseNet(nn.Module):
     "Reads keypoints (N, 12, 2) from pictures (N, 3, 64, 64)."
     modality, truth = 'picture', 'keypoints'
@@ -154,7 +158,7 @@ class PoseNet(nn.Module):
         soft = F.avg_pool2d(x, 5, 1, 2, count_include_pad=False)
         return x + u[:, 20].clamp_min(0).view(-1, 1, 1, 1) * (soft - x), shake_points(points, u[:, :4])
 
-# %% ../nbs/09c_probes.ipynb #00000025
+# %% ../nbs/09c_probes.ipynb #0000002a
 class PitchNet(nn.Module):
     "Reads the pitch at the beginning of a sound: (N, 1, 128, 44) → logits of MIDI numbers (N, 128)."
     modality, truth = 'sound', 'pitch'
@@ -167,7 +171,7 @@ class PitchNet(nn.Module):
     def loss(self, x, pitch): return F.cross_entropy(self(x).float(), pitch.round().long(), label_smoothing=.05)
     def vary(self, x, pitch, generator): return augment_lms(x, generator, .5), pitch
 
-# %% ../nbs/09c_probes.ipynb #00000028
+# %% ../nbs/09c_probes.ipynb #0000002d
 def midi_of(logits  # (N, 128)
            ):       # (N,) MIDI numbers
     "The likeliest pitch, between semitones if its neighbours say so."
@@ -176,7 +180,7 @@ def midi_of(logits  # (N, 128)
     weight = p.gather(1, near)
     return (weight * near).sum(1) / weight.sum(1)
 
-# %% ../nbs/09c_probes.ipynb #0000002b
+# %% ../nbs/09c_probes.ipynb #00000030
 def known(pairs,  # Pairs
           truth   # 'keypoints' or 'pitch'
          ):       # Pairs
@@ -184,6 +188,7 @@ def known(pairs,  # Pairs
     if truth not in pairs.truth: raise ValueError(f'these pairs do not say their {truth}; probes need a world whose truth is known, such as orchestra_pairs()')
     return pairs.subset(pairs.truth[truth].flatten(1).isfinite().all(1) if pairs.truth[truth].dim() > 1 else pairs.truth[truth].isfinite())
 
+# %% ../nbs/09c_probes.ipynb #00000031
 class ProbeTask:
     "What `fit` needs to train a probe."
     averaged = ('probe',)
@@ -201,7 +206,7 @@ class ProbeTask:
         loop.update('probe', loss)
         return dict(loss=loss.detach())
 
-# %% ../nbs/09c_probes.ipynb #0000002e
+# %% ../nbs/09c_probes.ipynb #00000034
 class Probe:
     "A frozen net that reads `truth` from `modality`; `meta` says how it was trained and how far off it is."
     def __init__(self, net, meta=None):
@@ -213,6 +218,7 @@ class Probe:
         place = next(self.net.parameters()).device
         return in_parts(lambda part: answer(part.to(place)), x).cpu()
 
+# %% ../nbs/09c_probes.ipynb #00000035
 def read_pairs(probe,  # a Probe
                pairs   # Pairs
               ):       # (N, 12, 2) or (N,)
@@ -220,7 +226,7 @@ def read_pairs(probe,  # a Probe
     of = lambda index: probe.read(getattr(pairs.batch(index), probe.modality))
     return in_parts(of, torch.arange(len(pairs), device=pairs.device))
 
-# %% ../nbs/09c_probes.ipynb #0000002f
+# %% ../nbs/09c_probes.ipynb #00000036
 KINDS = dict(pose=PoseNet, pitch=PitchNet)
 STEPS = dict(pose=700, pitch=1200)    # enough for the orchestra
 
@@ -239,11 +245,12 @@ def train_probe(kind,        # 'pose' or 'pitch'
     run = fit(ProbeTask(net, train, **options), steps=steps or STEPS[kind], seed=seed, device=train.device, average=.99, quiet=quiet)
     return Probe(run.averages['probe'], dict(kind=kind, seed=seed, steps=run.steps, minutes=round(run.minutes, 3)))
 
-# %% ../nbs/09c_probes.ipynb #00000032
+# %% ../nbs/09c_probes.ipynb #00000039
 def save_probe(probe, path):
     "Weights and `meta` in one file."
     save_nets(path, dict(probe=probe.net), probe.meta)
 
+# %% ../nbs/09c_probes.ipynb #0000003a
 def load_probe(path  # a file of `save_probe`
               ):     # Probe
     "The probe that was saved."
@@ -253,6 +260,7 @@ def load_probe(path  # a file of `save_probe`
     net.load_state_dict(tensors['probe'])
     return Probe(net.to(memory_format=torch.channels_last), meta)
 
+# %% ../nbs/09c_probes.ipynb #0000003b
 def probe_for(kind,        # 'pose' or 'pitch'
               pairs,       # dict(train=, …) of Pairs
               steps=None,  # training steps; None: STEPS
@@ -261,8 +269,8 @@ def probe_for(kind,        # 'pose' or 'pitch'
               quiet=True   # no curve or bar
              ):            # Probe
     "The probe of a data set, trained once on its training songs and kept."
-    settings = [code_hash('probes', 'judges', 'nets', 'sound', 'training'), kind, steps or STEPS[kind], seed, identity(pairs['train'])[:8]]
-    path = cache_folder() / f"probe-{'-'.join(map(str, settings))}.safetensors"
+    code = code_hash('probes', 'judges', 'nets', 'sound', 'training')
+    path = cache_folder() / f"probe-{code}-{kind}-{steps or STEPS[kind]}-{seed}-{identity(pairs['train'])[:8]}.safetensors"
     if cache and path.is_file():
         try: return load_probe(path)
         except ValueError: pass      # broken: train it anew
@@ -270,14 +278,14 @@ def probe_for(kind,        # 'pose' or 'pitch'
     if cache: save_probe(probe, path)
     return probe
 
-# %% ../nbs/09c_probes.ipynb #00000038
+# %% ../nbs/09c_probes.ipynb #00000041
 def pose_error(found,  # (N, 12, 2)
                true    # (N, 12, 2)
               ):       # (12,): one mean distance a keypoint; their mean is the pose error
     "How far off each keypoint is, in shares of the picture's width."
     return (found - true).norm(dim=-1).mean(0)
 
-# %% ../nbs/09c_probes.ipynb #0000003b
+# %% ../nbs/09c_probes.ipynb #00000044
 def pitch_error(found,  # (N,) MIDI numbers, nan where no pitch was heard
                 true    # (N,) MIDI numbers
                ):       # dict of (N,): semitones (nan: octave error or nothing heard), octave, in_tune
@@ -286,7 +294,7 @@ def pitch_error(found,  # (N,) MIDI numbers, nan where no pitch was heard
     octave = ((off + .5) % 12 <= 1) & (off > 6)
     return dict(semitones=off.masked_fill(octave, torch.nan), octave=octave, in_tune=off <= .5)
 
-# %% ../nbs/09c_probes.ipynb #00000040
+# %% ../nbs/09c_probes.ipynb #00000049
 def shuffled(labels, # (N,)
              seed=0  # of the shuffle
             ):       # (N,) index of another item of the same label
@@ -297,7 +305,7 @@ def shuffled(labels, # (N,)
     partner[torch.argsort(labels.cpu(), stable=True)] = mixed
     return partner
 
-# %% ../nbs/09c_probes.ipynb #00000043
+# %% ../nbs/09c_probes.ipynb #0000004c
 def mean_sums(values, songs):
     "(S, 2): sum and count over each song of the values that are there."
     there = values.isfinite()
@@ -309,6 +317,8 @@ def following(found, true, songs, instrument):
     return cross_sums(reach(found, instrument), reach(true, instrument), songs) if instrument in REACH else None
 def over_songs(found, true, songs, instrument):
     return plain_sums(reach(found, instrument), reach(true, instrument), songs) if instrument in REACH else None
+
+# %% ../nbs/09c_probes.ipynb #0000004d
 def heard(kind): return lambda found, true, songs, instrument: mean_sums(pitch_error(found, true)[kind].double(), songs)
 
 FIGURES = dict(
@@ -318,7 +328,7 @@ FIGURES = dict(
                pitch_within_50_cents=(heard('in_tune'), share_of), pitch_correlation=(lambda f, t, s, i: cross_sums(f, t, s), correlation),
                pitch_correlation_plain=(lambda f, t, s, i: plain_sums(f, t, s), plain_correlation)))
 
-# %% ../nbs/09c_probes.ipynb #00000045
+# %% ../nbs/09c_probes.ipynb #0000004f
 def figure(sums, of, found, true, pairs, seed=0, n=1000):
     "{instrument: (value, low, high)}, and under '' the mean over instruments."
     parts, groups, names = [], [], []
@@ -331,7 +341,7 @@ def figure(sums, of, found, true, pairs, seed=0, n=1000):
     keep = {'': groups >= 0} | {k: groups == pairs.classes.index(k) for k in names}
     return {k: bootstrap(parts[m], groups[m], of, seed, n) for k, m in keep.items()}
 
-# %% ../nbs/09c_probes.ipynb #00000046
+# %% ../nbs/09c_probes.ipynb #00000050
 def score_read(found,     # what a probe read from generated items
                ceiling,   # what it read from the real ones
                pairs,     # Pairs they belong to, their truth known
@@ -350,7 +360,7 @@ def score_read(found,     # what a probe read from generated items
             rows.append(Row(metric=metric, value=v, low=low, high=high, ceiling=top[k][0], chance=blind[k][0], n=n, data='/'.join(filter(None, (data, k))), **context))
     return rows
 
-# %% ../nbs/09c_probes.ipynb #00000048
+# %% ../nbs/09c_probes.ipynb #00000052
 def score_probe(run,       # what `load_run` gives, or any object with source, target and generate
                 pairs,     # Pairs of a split
                 probe,     # Probe of what the run makes
@@ -374,6 +384,7 @@ def score_pose(run,           # makes pictures from sounds
     "Pose error and pose correlation of generated pictures."
     return score_probe(run, data[split], probe or probe_for('pose', data), split=split, **options)
 
+# %% ../nbs/09c_probes.ipynb #00000053
 def score_pitch(run,           # makes sounds from pictures
                 data,          # splits
                 probe=None,    # None: the data's own
@@ -383,7 +394,7 @@ def score_pitch(run,           # makes sounds from pictures
     "Pitch error and notes in tune of generated sounds."
     return score_probe(run, data[split], probe or probe_for('pitch', data), split=split, **options)
 
-# %% ../nbs/09c_probes.ipynb #0000004f
+# %% ../nbs/09c_probes.ipynb #0000005a
 def linear_readout(x,          # (N, D) codes
                    y,          # (N,) what they may know
                    decay=1e-3  # λ

@@ -30,7 +30,7 @@ def lesson_row(path, cfg, root):
     runs = re.search(r'^\*\*Runs on\*\*\s*(.+)$', prose, re.M)
     minutes = re.search(r'(?:under |half )?(?:a few|an?|\d+) (?:minute|second)s?', runs[1]) if runs else None
     link, badge = path.relative_to(root).as_posix(), f'[![Open In Colab]({BADGE})]({badge_url(path, cfg, root)})'
-    return [f'[{path.stem[:2]} {title[1] if title else path.stem}]({link})', line[1] if line else '', minutes[0] if minutes else '', badge]
+    return [f'[{path.stem.partition("_")[0]} {title[1] if title else path.stem}]({link})', line[1] if line else '', minutes[0] if minutes else '', badge]
 
 
 def lessons(root=ROOT):

@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT/'scripts'))
 import links
 
 NOTEBOOKS = links.notebooks(ROOT)
-LESSONS = [f for f in NOTEBOOKS if re.match(r'\d\d_', f.name) and f.parent.name == 'nbs']
+LESSONS = [f for f in NOTEBOOKS if re.match(r'\d\d[a-z]?_', f.name) and f.parent.name == 'nbs']
 each = pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 each_lesson = pytest.mark.parametrize('path', LESSONS, ids=lambda p: p.stem)
 
@@ -83,7 +83,7 @@ def test_notebook_needs_no_nbdev(path):
 
 @each_lesson
 def test_imports_come_from_earlier_lessons(path):
-    order = {module(p): int(p.name[:2]) for p in LESSONS}
+    order = {module(p): p.name.partition('_')[0] for p in LESSONS}   # '09' < '09b' < '10'
     for tree in map(ast.parse, exported(path)):
         for node in ast.walk(tree):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else \
@@ -91,7 +91,7 @@ def test_imports_come_from_earlier_lessons(path):
                     [f'avgen_nb.{a.name}' for a in node.names] if isinstance(node, ast.ImportFrom) else []
             for m in (n.split('.')[1] for n in names if n and n.startswith('avgen_nb.')):
                 assert m in order or m.startswith('_'), f'{path.name} imports avgen_nb.{m}, which no lesson exports'
-                assert order.get(m, -1) < order[module(path)], f'{path.name} imports avgen_nb.{m} from a later lesson'
+                assert order.get(m, '') < order[module(path)], f'{path.name} imports avgen_nb.{m} from a later lesson'
 
 
 def test_modules_are_what_the_lessons_export(tmp_path):
