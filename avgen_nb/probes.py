@@ -6,9 +6,9 @@
 __all__ = ['REACH', 'KINDS', 'STEPS', 'FIGURES', 'body_frame', 'reach', 'by_song', 'movement', 'cross_sums', 'correlation',
            'pose_correlation', 'plain_sums', 'plain_correlation', 'bootstrap', 'share_of', 'shake_points', 'centre_of',
            'PoseNet', 'PitchNet', 'midi_of', 'known', 'ProbeTask', 'Probe', 'read_pairs', 'train_probe', 'save_probe',
-           'load_probe', 'probe_for', 'pose_error', 'pitch_error', 'shuffled', 'mean_sums', 'in_picture', 'in_body',
-           'following', 'over_songs', 'heard', 'figure', 'score_read', 'score_probe', 'score_pose', 'score_pitch',
-           'linear_readout']
+           'load_probe', 'probe_for', 'pose_error', 'pitch_error', 'shuffled', 'extent', 'mean_sums', 'in_picture',
+           'in_body', 'following', 'over_songs', 'heard', 'figure', 'score_read', 'score_probe', 'score_pose',
+           'score_pitch', 'linear_readout']
 
 # %% ../nbs/09c_probes.ipynb #00000004
 import torch
@@ -306,6 +306,11 @@ def shuffled(labels, # (N,)
     return partner
 
 # %% ../nbs/09c_probes.ipynb #0000004c
+def extent(sums):  # (..., 3) of `cross_sums`
+    "How far the read point moves, as a share of how far the true one does."
+    return (sums[..., 1] / sums[..., 2].clamp_min(1e-6)).sqrt()
+
+# %% ../nbs/09c_probes.ipynb #0000004f
 def mean_sums(values, songs):
     "(S, 2): sum and count over each song of the values that are there."
     there = values.isfinite()
@@ -318,17 +323,17 @@ def following(found, true, songs, instrument):
 def over_songs(found, true, songs, instrument):
     return plain_sums(reach(found, instrument), reach(true, instrument), songs) if instrument in REACH else None
 
-# %% ../nbs/09c_probes.ipynb #0000004d
+# %% ../nbs/09c_probes.ipynb #00000050
 def heard(kind): return lambda found, true, songs, instrument: mean_sums(pitch_error(found, true)[kind].double(), songs)
 
 FIGURES = dict(
     keypoints=dict(pose_error=(in_picture, share_of), pose_error_body=(in_body, share_of),
-                   pose_correlation=(following, correlation), pose_correlation_plain=(over_songs, plain_correlation)),
+                   pose_correlation=(following, correlation), pose_movement=(following, extent), pose_correlation_plain=(over_songs, plain_correlation)),
     pitch=dict(pitch_error_semitones=(heard('semitones'), share_of), pitch_octave_errors=(heard('octave'), share_of),
                pitch_within_50_cents=(heard('in_tune'), share_of), pitch_correlation=(lambda f, t, s, i: cross_sums(f, t, s), correlation),
                pitch_correlation_plain=(lambda f, t, s, i: plain_sums(f, t, s), plain_correlation)))
 
-# %% ../nbs/09c_probes.ipynb #0000004f
+# %% ../nbs/09c_probes.ipynb #00000052
 def figure(sums, of, found, true, pairs, seed=0, n=1000):
     "{instrument: (value, low, high)}, and under '' the mean over instruments."
     parts, groups, names = [], [], []
@@ -341,7 +346,7 @@ def figure(sums, of, found, true, pairs, seed=0, n=1000):
     keep = {'': groups >= 0} | {k: groups == pairs.classes.index(k) for k in names}
     return {k: bootstrap(parts[m], groups[m], of, seed, n) for k, m in keep.items()}
 
-# %% ../nbs/09c_probes.ipynb #00000050
+# %% ../nbs/09c_probes.ipynb #00000053
 def score_read(found,     # what a probe read from generated items
                ceiling,   # what it read from the real ones
                pairs,     # Pairs they belong to, their truth known
@@ -360,7 +365,7 @@ def score_read(found,     # what a probe read from generated items
             rows.append(Row(metric=metric, value=v, low=low, high=high, ceiling=top[k][0], chance=blind[k][0], n=n, data='/'.join(filter(None, (data, k))), **context))
     return rows
 
-# %% ../nbs/09c_probes.ipynb #00000052
+# %% ../nbs/09c_probes.ipynb #00000055
 def score_probe(run,       # what `load_run` gives, or any object with source, target and generate
                 pairs,     # Pairs of a split
                 probe,     # Probe of what the run makes
@@ -384,7 +389,7 @@ def score_pose(run,           # makes pictures from sounds
     "Pose error and pose correlation of generated pictures."
     return score_probe(run, data[split], probe or probe_for('pose', data), split=split, **options)
 
-# %% ../nbs/09c_probes.ipynb #00000053
+# %% ../nbs/09c_probes.ipynb #00000056
 def score_pitch(run,           # makes sounds from pictures
                 data,          # splits
                 probe=None,    # None: the data's own
@@ -394,7 +399,7 @@ def score_pitch(run,           # makes sounds from pictures
     "Pitch error and notes in tune of generated sounds."
     return score_probe(run, data[split], probe or probe_for('pitch', data), split=split, **options)
 
-# %% ../nbs/09c_probes.ipynb #0000005a
+# %% ../nbs/09c_probes.ipynb #0000005d
 def linear_readout(x,          # (N, D) codes
                    y,          # (N,) what they may know
                    decay=1e-3  # λ

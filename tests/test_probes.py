@@ -194,6 +194,7 @@ def test_scores_of_a_perfect_and_of_a_blind_generator():
     assert by['pose_error', 'orchestra'].value == 0 < by['pose_error', 'orchestra'].chance
     assert by['pose_correlation', 'orchestra'].value == pytest.approx(1, abs=1e-6)
     assert abs(by['pose_correlation', 'orchestra'].chance) < .5
+    assert by['pose_movement', 'orchestra'].value == pytest.approx(1, abs=1e-6)
     assert ('pose_correlation', 'orchestra/flute') not in by and ('pose_error', 'orchestra/flute') in by
     blind = score_read(true[shuffled(pairs.labels, 5)], true, pairs, 'keypoints')
     worst = {(r.metric, r.data): r for r in blind}
