@@ -116,6 +116,7 @@ def train_options(p):
     p.add_argument('--out', metavar='DIR', help='folder of the run (default: runs/RECIPE)')
     p.add_argument('--steps', type=positive(int), metavar='N', help='how long, in steps …')
     p.add_argument('--minutes', type=positive(float), metavar='M', help='… or in minutes')
+    p.add_argument('--only', metavar='INSTRUMENT', help='the one instrument of a pose-oriented recipe, such as S2I-pose')
     p.add_argument('--seed', type=int, default=0, help='of the whole run (default: 0)')
     p.add_argument('--budget', default='cpu', choices=('test', 'cpu', 'gpu'), help='how long, if neither steps nor minutes are given')
     p.add_argument('--resume', action='store_true', help='go on from the last checkpoint in --out')
@@ -131,7 +132,7 @@ def train(args):
     opened = data_of(args)
     check_run_folder(out, args.resume)
     train_run(recipe, open_data(**opened), out, steps=args.steps, minutes=args.minutes, seed=args.seed,
-              budget=args.budget, resume=args.resume, opened=opened)
+              budget=args.budget, resume=args.resume, opened=opened, only=args.only)
     print(f'{out}: trained; `avgen evaluate {out}` scores it')
 
 # %% ../nbs/15_cli.ipynb #00000017

@@ -22,7 +22,7 @@ def made_up_pairs(seed=0, n=N, first_song=0):
     label, every = torch.arange(n) % 3, torch.arange(n)
     sounds = (torch.rand(n, 1, 128, 44, generator=g) - 1 + .4 * label[:, None, None, None]).clamp(-1, 1)
     pictures = (torch.rand(n, 3, 64, 64, generator=g) * 80 + 80 * label[:, None, None, None]).to(torch.uint8)
-    return Pairs(pictures, sounds.half(), label, label, first_song + every // 8 * 3 + label, CLASSES, every, every)
+    return Pairs(pictures, sounds.half(), label, label, first_song + every // 8 * 3 + label, CLASSES, every, every, truth=dict(pitch=(50 + 2 * (every % 8)).float()))
 
 
 @pytest.fixture
@@ -66,6 +66,48 @@ def test_a_batch_of_one_class_has_no_mismatch():
     with pytest.raises(ValueError, match='two labels'): mismatched(torch.zeros(4, dtype=torch.long), torch.Generator())
 
 
+def test_another_pose_is_some_semitones_away():
+    pitch = torch.tensor([60., 61., 62., 63., 65., 0.])      # 0: a rest
+    g = torch.Generator().manual_seed(0)
+    draws = torch.stack([mismatched(pitch, g, 3) for _ in range(400)])
+    assert ((pitch[draws] - pitch).abs() >= 3).all()
+    assert set(draws[:, 0].tolist()) == {3, 4, 5} and set(draws[:, 5].tolist()) == {0, 1, 2, 3, 4}
+
+
+def test_where_no_pose_is_far_enough_the_farthest_will_do():
+    draws = mismatched(torch.tensor([60., 61., 62.]), torch.Generator().manual_seed(0), 3)
+    assert draws[0] == 2 and draws[2] == 0 and draws[1] in (0, 2)
+
+
+def test_a_pose_oriented_game_needs_one_instrument_that_exists(data, tmp_path):
+    with pytest.raises(ValueError, match="one instrument.*only='flute'"): cgan.train_run('S2I-pose', data, tmp_path)
+    with pytest.raises(ValueError, match="no instrument 'lyre'.*tuba"): cgan.train_run('S2I-pose', data, tmp_path, only='lyre')
+    assert (cgan.of_instrument(data['train'], 'tuba', RECIPES['S2I-pose']).labels == 1).all()
+
+
+def test_an_encoder_that_aims_at_the_pitch_needs_the_pitch(data):
+    with pytest.raises(ValueError, match="aim='instrument'"): cgan.EncoderTask(SOUND, tiny('S2I-pose'), replace(data['train'], truth={}))
+
+
+def test_without_known_pitch_another_song_is_another_pose(data):
+    pairs = replace(data['train'], truth={})
+    batch = pairs.batch(torch.arange(len(pairs)))
+    w = mismatched(cgan.pitch_in(pairs, batch), torch.Generator().manual_seed(0), 3)
+    assert (pairs.songs[w] != pairs.songs).all()
+
+
+def test_encoders_of_two_aims_are_not_taken_for_one_another(data, tmp_path):
+    one, other = (dict(recipe=tiny(name), data=data, out=tmp_path, steps=2, resume=True, quiet=True) for name in ('S2I-C', 'S2I-pose'))
+    cgan.train_encoder(SOUND, **one)
+    with pytest.warns(UserWarning, match='another run'), pytest.raises(ValueError, match='names the pitch too'): cgan.train_encoder(SOUND, **other)
+
+
+def test_naming_loss_by_hand():
+    logits, recipe = torch.zeros(1, 3 + 128), RECIPES['S2I-pose']
+    assert cgan.naming_loss(logits, torch.tensor([1]), torch.tensor([60.]), recipe).item() == pytest.approx(math.log(3) + math.log(128), rel=1e-5)
+    assert cgan.naming_loss(logits[:, :3], torch.tensor([1]), None, RECIPES['S2I-C']).item() == pytest.approx(math.log(3), rel=1e-5)
+
+
 def test_every_number_of_a_recipe_survives_json():
     for recipe in RECIPES.values():
         assert cgan.recipe_from(json.loads(json.dumps(asdict(recipe)))) == recipe
@@ -87,7 +129,7 @@ def test_an_unknown_recipe_or_budget_names_the_known():
 def test_one_step_of_the_game_moves_g_and_d_and_not_the_encoder(name, data):
     recipe = tiny(name)
     source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
-    E, guide = (Encoder(m, 3, recipe.plan, recipe.norm, recipe.hidden, recipe.phi, recipe.keep) for m in (source, target))
+    E, guide = (cgan.encoder_for(m, recipe, CLASSES) for m in (source, target))
     game = CrossModalGAN(source, target, recipe, E, data['train'], guide if recipe.guide else None)
     before = {k: [p.clone() for p in n.parameters()] for k, n in dict(game.nets, E=E).items()}
     stats = [b.clone() for b in E.buffers()]
@@ -134,6 +176,14 @@ def test_a_run_is_kept_opened_and_scored(name, data, tmp_path, quick_judge):
     assert {'balanced_accuracy', 'kid_judge', 'diversity_within'} <= {r.metric for r in rows}
     assert rows[0].low <= rows[0].value <= rows[0].high and rows[0].chance == pytest.approx(1 / 3)
     assert rows[0].steps == 3 and rows[0].system == name
+
+
+def test_a_pose_oriented_run_is_kept_opened_and_scored(data, tmp_path, quick_judge):
+    made = cgan.train_run(tiny('S2I-pose'), data, tmp_path / 'run', budget='test', only='tuba', quiet=True)
+    again = cgan.load_run(tmp_path / 'run')
+    x = data['test'].batch(torch.arange(4)).sound
+    assert torch.allclose(made.generate(x), again.generate(x), atol=1e-5) and again.meta['only'] == 'tuba'
+    assert cgan.evaluate_run(again, data)[0].n == int((data['test'].labels == 1).sum())
 
 
 def test_a_run_cut_off_and_resumed_is_the_run_left_alone(data, tmp_path, quick_judge, monkeypatch):

@@ -79,7 +79,7 @@ def test_train_passes_everything_on(calls, tmp_path, monkeypatch):
     assert cli.main('train I2S --data D --out R --steps 7 --seed 3'.split()) == 0
     (_, a, k), (_, (recipe, data, out), options) = calls
     assert k == dict(data='D', sounds=None, pictures=None, size='default') and recipe.name == 'I2S' and data == 'pairs' and out == Path('R')
-    assert options == dict(steps=7, minutes=None, seed=3, budget='cpu', resume=False, opened=k)
+    assert options == dict(steps=7, minutes=None, seed=3, budget='cpu', resume=False, opened=k, only=None)
 
 
 def test_train_has_defaults(calls, tmp_path, monkeypatch):
@@ -87,6 +87,12 @@ def test_train_has_defaults(calls, tmp_path, monkeypatch):
     assert cli.main('train S2I-C --sounds S --pictures orchestra --budget test'.split()) == 0
     (_, a, k), (_, (_, _, out), options) = calls
     assert k == dict(data='orchestra', sounds='S', pictures='orchestra', size='small') and out == Path('runs/S2I-C') and options['budget'] == 'test'
+
+
+def test_train_passes_the_one_instrument_on(calls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main('train S2I-C --only cello'.split()) == 0
+    assert calls[-1][2]['only'] == 'cello'
 
 
 def test_resume_wants_a_run(calls, capsys, tmp_path):
