@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['EFFORTS', 'REPRESENTATIONS', 'PLANS', 'PAPER_TABLE_1', 'S2I_A', 'CHEN_S2I_A', 'SYSTEMS', 'PAPER_TABLE_5', 'STEADY',
-           'CURVES', 'PAPER_CURVE', 'CAUSES', 'LEDGER', 'HEAD', 'ASSUMED', 'choose', 'seed_rows', 'Effort',
-           'standardised', 'waves_of_orchestra', 'waves_of_files', 'heard_as', 'modality_of', 'named', 'classifier',
-           'representation_rows', 'Autoencoder', 'AutoencoderTask', 'System', 'encoder_for_system', 'thin', 'taken_for',
-           'train_system', 'beyond_rows', 'variant_rows', 'curve_rows', 'longest', 'budgets_in', 'merged',
-           'curve_lines', 'curve_figure', 'per_clip', 'in_decibels', 'SquareGAN', 'PaperJudge', 'Cause', 'cause_rows',
-           'experiments', 'run_all', 'main', 'ledger_line', 'ledger', 'assumptions']
+           'CURVES', 'PAPER_CURVE', 'CAUSES', 'POSED', 'POSE_METRICS', 'LEDGER', 'HEAD', 'ASSUMED', 'choose',
+           'seed_rows', 'Effort', 'standardised', 'waves_of_orchestra', 'waves_of_files', 'heard_as', 'modality_of',
+           'named', 'classifier', 'representation_rows', 'Autoencoder', 'AutoencoderTask', 'System',
+           'encoder_for_system', 'thin', 'taken_for', 'train_system', 'beyond_rows', 'variant_rows', 'curve_rows',
+           'longest', 'budgets_in', 'merged', 'curve_lines', 'curve_figure', 'per_clip', 'in_decibels', 'SquareGAN',
+           'PaperJudge', 'Cause', 'cause_rows', 'pose_rows', 'experiments', 'run_all', 'main', 'ledger_line', 'ledger',
+           'assumptions']
 
 # %% ../nbs/10b_chen.ipynb #00000004
 import argparse, copy, inspect, re
@@ -22,11 +23,12 @@ from torch import nn
 from torch.nn import functional as F
 from . import __version__
 from .cgan import CHEN_I2S, CHEN_S2I, CHEN_S2I_N, I2S, S2I_C, S2I_N, CrossModalGAN, EncoderTask, Recipe
-from .cgan import Generator, finish_run, open_data
+from .cgan import I2S_POSE, S2I_POSE, Generator, finish_run, load_run, of_instrument, open_data, train_run
 from .judges import balanced_accuracy, chance, in_parts, judge_for, song_interval
 from .metrics import Row, device_name, html_table, judge_labels, read_rows, score_generated, write_rows
 from .nets import CHEN_PICTURE, CHEN_SOUND, MODALITIES, PICTURE, SOUND, Decoder, Modality
 from .orchestra import build_orchestra, windows_of
+from .probes import probe_for, score_probe
 from .rating import PAPER_MEANS
 from .show import in_notebook
 from .sound import cqt, lms, mel, mfcc, stft
@@ -81,6 +83,7 @@ class Effort:
     encode: int      # steps of an encoder
     epochs: float    # of the game; paper: 80
     looks: int       # at the development songs, during the game
+    pose: int        # steps of a pose-oriented game
     curve: tuple     # the epoch curve: epochs, one pair of so many, width of the nets
     judge: int = None  # steps of a judge; none: what it needs
 
@@ -90,9 +93,9 @@ class Effort:
 
 # %% ../nbs/10b_chen.ipynb #00000013
 EFFORTS = {e.name: e for e in (
-    Effort('test', 'small', (0,), 20, 12, .5, 3, (1, 2, 16), 20),
-    Effort('cpu', 'default', (0, 1, 2), 600, 400, 2, 8, (60, 4, 32)),
-    Effort('gpu', 'default', (0, 1, 2), 4000, 4000, 80, 80, (80, 1, 64)))}
+    Effort('test', 'small', (0,), 20, 12, .5, 3, 12, (1, 2, 16), 20),
+    Effort('cpu', 'default', (0, 1, 2), 600, 400, 2, 8, 800, (60, 4, 32)),
+    Effort('gpu', 'default', (0, 1, 2), 4000, 4000, 80, 80, 8000, (80, 1, 64)))}
 
 # %% ../nbs/10b_chen.ipynb #00000018
 REPRESENTATIONS = {
@@ -223,7 +226,7 @@ class AutoencoderTask(EncoderTask):
     def describe(self): return super().describe() | dict(task=f'autoencoder of {self.modality.name}s')
 
     def step(self, batch, loop):
-        x, _ = batch
+        x, *_ = batch
         self.optimizers['A'].param_groups[0]['lr'] = self.recipe.encoder_rate * (1 - loop.fraction)
         with loop.autocast(): made = self.nets['A'](x)
         loss = F.mse_loss(made.float(), x)
@@ -259,7 +262,7 @@ def encoder_for_system(
 ):
     "A trained encoder and its minutes."
     shelf = {} if shelf is None else shelf
-    key = (modality.name, recipe.plan, recipe.norm, recipe.hidden, recipe.keep, recipe.vary, steps, seed, teach)
+    key = (modality.name, recipe.aim, recipe.plan, recipe.norm, recipe.hidden, recipe.keep, recipe.vary, steps, seed, teach)
     if key not in shelf:
         torch.manual_seed(seed)
         task = teach(modality, recipe, data['train'])
@@ -503,6 +506,28 @@ def cause_rows(
     return rows
 
 # %% ../nbs/10b_chen.ipynb #0000005c
+POSED = ('violin', 'cello', 'trombone')   # the pitch decides where a hand or a slide is, and it can be seen
+POSE_METRICS = ('pose_error', 'pose_correlation', 'pitch_error_semitones', 'pitch_within_50_cents')
+
+def pose_rows(
+    instrument,     # one name
+    data: dict,     # splits whose keypoints and pitch are known
+    out,            # folder of the runs
+    effort,         # how long
+    others: dict = None,   # name → `Generator` of all instruments, to stand beside
+    source='orchestra',    # name of the data
+):
+    "Pose and pitch of what pose-oriented models make, one seed, and of the other models."
+    play = lambda r: train_run(r, data, Path(out)/f'{r.name}-{instrument}', effort.pose, budget=effort.name, resume=True,
+        only=instrument, encoders=Path(out)/'encoders', quiet=True)
+    models = {r.name: play(r) for r in (S2I_POSE, I2S_POSE)} | (others or {})
+    probes = {p.modality: p for p in (probe_for(kind, data, effort.judge) for kind in ('pose', 'pitch'))}
+    test, rows = of_instrument(data['test'], instrument, S2I_POSE), []
+    for name, model in models.items():
+        rows += score_probe(model, test, probes[model.target.name], system=name, split='test', version=__version__)
+    return [replace(r, data=f'{source} {instrument}, budget {effort.name}') for r in rows if r.data == 'orchestra' and r.metric in POSE_METRICS]
+
+# %% ../nbs/10b_chen.ipynb #0000005f
 def experiments(
     data: dict,    # splits
     effort,        # how long
@@ -518,27 +543,33 @@ def experiments(
     def play(s): return variant_rows(s, data, place/s.name, effort, judge(s.recipe.target), shelf, opened, source)
     def follow(s): return curve_rows(s, data, effort, judge('picture'), shelf, source)
     def why(name): return cause_rows(name, data, effort, shelf, source)
+    def trained(name):
+        if not (place/name/'seed-0'/'model.safetensors').exists(): play(SYSTEMS[name])
+        return load_run(place/name/'seed-0')
+    def pose(name): return pose_rows(name, data, place/'pose', effort, {k: trained(k) for k in ('S2I-C', 'I2S')}, source)
+    known = not data or 'keypoints' in data['train'].truth
     return {f'table-1 {k}': lambda k=k: hear(k) for k in REPRESENTATIONS} | {f'table-5 {k}': lambda s=s: play(s) for k, s in SYSTEMS.items()} | \
-        {f'curve {k}': lambda s=s: follow(s) for k, s in CURVES.items()} | {f'cause {k}': lambda k=k: why(k) for k in CAUSES}
+        {f'curve {k}': lambda s=s: follow(s) for k, s in CURVES.items()} | {f'cause {k}': lambda k=k: why(k) for k in CAUSES} | \
+        {f'pose {k}': lambda k=k: pose(k) for k in POSED if known}
 
-# %% ../nbs/10b_chen.ipynb #0000005e
+# %% ../nbs/10b_chen.ipynb #00000061
 def run_all(
     plan: dict,     # name → function that returns rows
     out,            # folder for the rows
     say=print,      # told what begins
 ):
     "Run what has not run yet; all rows, also in `out/rows.jsonl`."
-    place, rows = Path(out)/'rows', []
+    place = Path(out)/'rows'
     place.mkdir(parents=True, exist_ok=True)
     for i, (name, go) in enumerate(plan.items(), 1):
         path = place/f'{name.replace(" ", "-")}.jsonl'
         say(f'{i} of {len(plan)}: {name}{", already there" if path.exists() else ""}')
         if not path.exists(): write_rows(path, go(), append=False)
-        rows += read_rows(path)
+    rows = sum((read_rows(path) for path in sorted(place.glob('*.jsonl'))), [])   # those of earlier calls, too
     write_rows(Path(out)/'rows.jsonl', rows, append=False)
     return rows
 
-# %% ../nbs/10b_chen.ipynb #00000060
+# %% ../nbs/10b_chen.ipynb #00000063
 def main(
     argv: list = None,  # arguments; none: those of the shell
 ) -> int:
@@ -547,22 +578,22 @@ def main(
     p.add_argument('--budget', choices=tuple(EFFORTS), default='cpu')
     p.add_argument('--out', help='folder of the runs (default: runs/chen2017/BUDGET); what is there is not run again')
     p.add_argument('--data', default='orchestra', help="the built-in 'orchestra', or a folder in the layout of Sub-URMP, or its store")
-    p.add_argument('--only', default='', help='run the experiments whose name contains this')
+    p.add_argument('--only', default='', help='run the experiments whose name contains one of these, as in table-1,pose')
     p.add_argument('--list', action='store_true', help='name the experiments and stop')
     a = p.parse_args(argv)
     effort, out = EFFORTS[a.budget], Path(a.out or f'runs/chen2017/{a.budget}')
     opened = dict(data=a.data, size=effort.size)
     data = {} if a.list else {k: v.to(pick_device(None)) for k, v in open_data(**opened).items()}
-    plan = {k: v for k, v in experiments(data, effort, out, opened).items() if a.only in k}
+    plan = {k: v for k, v in experiments(data, effort, out, opened).items() if any(part in k for part in a.only.split(','))}
     if a.list: print(*plan, sep='\n')
     else: print(f'{len(run_all(plan, out, lambda s: print(s, flush=True)))} rows in {out}/rows.jsonl')
     return 0
 
-# %% ../nbs/10b_chen.ipynb #00000063
+# %% ../nbs/10b_chen.ipynb #00000066
 #| eval: false
 if __name__ == '__main__' and not in_notebook(): raise SystemExit(main())
 
-# %% ../nbs/10b_chen.ipynb #00000065
+# %% ../nbs/10b_chen.ipynb #00000068
 LEDGER = tuple(('Table 1', f'{k}, {n} convolutions', 'test', 'balanced_accuracy', p) for (k, n), p in PAPER_TABLE_1.items()) + \
     tuple(('Table 5', f'{s}{kind}', split, 'balanced_accuracy', p) for (s, split), p in PAPER_TABLE_5.items() if s != 'I2S' for kind in ('-paper', '')) + \
     (('I2S', 'I2S-paper', 'test', 'balanced_accuracy', '.1117'), ('I2S', 'I2S', 'test', 'balanced_accuracy', '.1117')) + \
@@ -570,7 +601,7 @@ LEDGER = tuple(('Table 1', f'{k}, {n} convolutions', 'test', 'balanced_accuracy'
 
 HEAD = ('where', 'system', 'split', 'paper', 'ours [95 % over songs]', 'gap', 'ceiling', 'hardware', 'minutes', 'seeds', 'data and budget')
 
-# %% ../nbs/10b_chen.ipynb #00000066
+# %% ../nbs/10b_chen.ipynb #00000069
 def ledger_line(
     entry,   # of LEDGER
     rows,    # Rows
@@ -585,7 +616,7 @@ def ledger_line(
     return [where, system, split, paper, ours, f'{mean.value - float(paper):+.3f}', show(mean.ceiling), mean.device,
             '' if mean.minutes is None else f'{mean.minutes:.1f}', ', '.join(map(str, seeds)), mean.data]
 
-# %% ../nbs/10b_chen.ipynb #00000067
+# %% ../nbs/10b_chen.ipynb #0000006a
 def ledger(
     rows,          # Rows
     form='text',   # 'text' or 'html'
@@ -596,7 +627,7 @@ def ledger(
     wide = [max(len(line[i]) for line in [HEAD, *cells]) for i in range(len(HEAD))]
     return '\n'.join('  '.join(c.ljust(w) for c, w in zip(line, wide)).rstrip() for line in [HEAD, *cells])
 
-# %% ../nbs/10b_chen.ipynb #0000006b
+# %% ../nbs/10b_chen.ipynb #0000006e
 ASSUMED = (
     'Table 1: max pools of 2×2 after every convolution; the paper draws none.',
     'Table 1: magnitudes of the STFT up to bin 512, powers of the mel bands, 84 bands of CQT from C1, 20 MFCC; every band standardised over training sounds.',
