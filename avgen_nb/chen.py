@@ -84,18 +84,23 @@ class Effort:
     epochs: float    # of the game; paper: 80
     looks: int       # at the development songs, during the game
     pose: int        # steps of a pose-oriented game
-    curve: tuple     # the epoch curve: epochs, one pair of so many, width of the nets
+    curve: tuple     # the epoch curve: epochs, and one pair of so many
+    width: int       # of all nets of the game; none: what the recipe says
     judge: int = None  # steps of a judge; none: what it needs
 
     def steps(self, recipe, train):
         "Steps of the game: an epoch sees as many pairs as there are."
         return max(1, round(self.epochs * len(train) / recipe.batch))
 
+    def fit(self, recipe):
+        "The recipe as this budget can afford it."
+        return replace(recipe, width=self.width) if self.width else recipe
+
 # %% ../nbs/10b_chen.ipynb #00000013
 EFFORTS = {e.name: e for e in (
-    Effort('test', 'small', (0,), 20, 12, .5, 3, 12, (1, 2, 16), 20),
-    Effort('cpu', 'default', (0, 1, 2), 600, 400, 2, 8, 800, (60, 4, 32)),
-    Effort('gpu', 'default', (0, 1, 2), 4000, 4000, 80, 80, 8000, (80, 1, 64)))}
+    Effort('test', 'small', (0,), 20, 12, .5, 3, 12, (1, 2), 16, 20),
+    Effort('cpu', 'default', (0, 1, 2), 600, 400, 2, 8, 600, (60, 4), 32),
+    Effort('gpu', 'default', (0, 1, 2), 4000, 4000, 80, 80, 8000, (80, 1), None))}
 
 # %% ../nbs/10b_chen.ipynb #00000018
 REPRESENTATIONS = {
@@ -302,7 +307,7 @@ def train_system(
     opened: dict = None,  # arguments of `open_data`, remembered for `evaluate_run`
 ):
     "Train one system with one seed, its generator chosen on development songs: (`Generator`, Run)."
-    r, dev = system.recipe, thin(data['dev'], 4)
+    r, dev = effort.fit(system.recipe), thin(data['dev'], 4)
     source, target = MODALITIES[r.source], MODALITIES[r.target]
     makes = [(source, system.teach)] + [(target, EncoderTask)] * bool(r.guide)
     nets, spent = zip(*[encoder_for_system(m, r, data, effort.encode, seed, teach, shelf) for m, teach in makes])
@@ -367,14 +372,14 @@ def curve_rows(
     source='orchestra',   # name of the data
 ):
     "The epoch curve: accuracy on development songs at every look. `steps` is where; the first row says how many are an epoch."
-    epochs, every, width = effort.curve
-    recipe, data = replace(system.recipe, width=width), data | dict(train=thin(data['train'], every))
+    epochs, every = effort.curve
+    data = data | dict(train=thin(data['train'], every))
     longer = replace(effort, epochs=epochs, looks=max(2, round(.4 * epochs)))
-    run = train_system(replace(system, recipe=recipe), data, None, longer, jury, 0, shelf)[1]
+    run = train_system(system, data, None, longer, jury, 0, shelf)[1]
     context = dict(system=system.name, direction='sound → picture', split='dev', seed=0, version=__version__, minutes=run.minutes,
-        data=f'{source}, 1 pair in {every}, width {width}, budget {effort.name}', device=device_name(data['dev'].device))
+        data=f'{source}, 1 pair in {every}, budget {effort.name}', device=device_name(data['dev'].device))
     looks = [Row(metric='dev_accuracy', value=v, steps=step, **context) for step, v in run.samples]
-    return [Row(metric='steps_per_epoch', value=len(data['train']) / recipe.batch, **context)] + looks
+    return [Row(metric='steps_per_epoch', value=len(data['train']) / system.recipe.batch, **context)] + looks
 
 # %% ../nbs/10b_chen.ipynb #00000047
 def longest(
@@ -518,7 +523,7 @@ def pose_rows(
     source='orchestra',    # name of the data
 ):
     "Pose and pitch of what pose-oriented models make, one seed, and of the other models."
-    play = lambda r: train_run(r, data, Path(out)/f'{r.name}-{instrument}', effort.pose, budget=effort.name, resume=True,
+    play = lambda r: train_run(effort.fit(r), data, Path(out)/f'{r.name}-{instrument}', effort.pose, budget=effort.name, resume=True,
         only=instrument, encoders=Path(out)/'encoders', quiet=True)
     models = {r.name: play(r) for r in (S2I_POSE, I2S_POSE)} | (others or {})
     probes = {p.modality: p for p in (probe_for(kind, data, effort.judge) for kind in ('pose', 'pitch'))}

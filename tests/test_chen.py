@@ -16,7 +16,7 @@ from avgen_nb.pairs import Pairs
 
 CLASSES = ('flute', 'tuba', 'violin')
 TINY = dict(width=4, batch=12, hidden=(16,), keep=(.8,), plan=('8/2', '8/2'), norm=True, guide=0., vary=0.)
-EFFORT = Effort('test', 'small', (0, 1), 3, 3, 1, 2, 3, (2, 2, 4), 3)
+EFFORT = Effort('test', 'small', (0, 1), 3, 3, 1, 2, 3, (2, 2), 4, 3)
 
 
 def made_up_pairs(seed=0, n=48, first_song=0):
