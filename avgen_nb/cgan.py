@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from . import __version__
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Encoder
-from .training import fit, load_nets, save_nets
+from .training import fit, home_of, load_nets, save_nets
 
 # %% ../nbs/10_cgan.ipynb #00000008
 def mismatched(
@@ -209,7 +209,7 @@ class CrossModalGAN:
     @torch.no_grad()
     def code(self, x):
         "φ(x): (N, 64)"
-        phi = self.E.code(x).float()
+        phi = self.E.code(x.to(home_of(self.E))).float()
         return F.normalize(phi, dim=1) * math.sqrt(phi.shape[1]) if self.recipe.unit_phi else phi
 
     def draw(self, loop):
@@ -265,8 +265,9 @@ class Generator:
         part: int = 256,   # how many at a time
     ):
         "One target for each source, (N, *target.shape) in [-1, 1]."
-        z = torch.randn(len(x), self.recipe.z, generator=torch.Generator().manual_seed(seed)).to(x.device)
-        make = lambda a, b: self.G(torch.cat([self.code(a), b], 1)).float()
+        z = torch.randn(len(x), self.recipe.z, generator=torch.Generator().manual_seed(seed))
+        place = home_of(self.G)
+        make = lambda a, b: self.G(torch.cat([self.code(a).to(place), b.to(place)], 1)).float().to(x.device)
         return torch.cat([make(a, b) for a, b in zip(x.split(part), z.split(part))])
 
     def judge(self, x):
@@ -326,6 +327,7 @@ def train_run(
     quiet: bool = False,   # no progress
 ):
     "Train the encoders, then the game; leaves a folder that `load_run` reads."
+    from avgen_nb.metrics import device_name
     recipe, out = recipe_named(recipe), Path(out)
     train = of_instrument(data['train'], only, recipe)
     source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
@@ -338,7 +340,8 @@ def train_run(
     length = dict(minutes=.6 * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
     run = fit(game, out=out/'game', average=recipe.average, resume=resume, seed=seed, quiet=quiet, **length)
     meta = dict(recipe=asdict(recipe), classes=list(data['train'].classes), seed=seed, steps=run.steps,
-                minutes=round(sum(spent) + run.minutes, 2), minutes_of_game=round(run.minutes, 2), opened=opened or {}, only=only, version=__version__)
+                minutes=round(sum(spent) + run.minutes, 2), minutes_of_game=round(run.minutes, 2), opened=opened or {}, only=only,
+                device=device_name(run.device), version=__version__)
     return finish_run(out, game, run, meta, judge_of(data, recipe, budget, quiet))
 
 # %% ../nbs/10_cgan.ipynb #0000004e
@@ -382,7 +385,7 @@ def evaluate_run(
     seed: int = 0,        # of z and of the bootstrap
 ):
     "Rows of DESIGN's table: accuracy by the judge with an interval over songs, KID, coverage, diversity."
-    from avgen_nb.metrics import score_generated
+    from avgen_nb.metrics import device_name, score_generated
     run = run if isinstance(run, Generator) else load_run(run)
     data = data or open_data(**run.meta['opened'])
     pairs = of_instrument(data[split], run.meta.get('only'), run.recipe)
@@ -391,6 +394,6 @@ def evaluate_run(
     name, m = run.recipe.name, run.meta
     rows = score_generated(run.jury, run.generate(given, seed), batch.label, pairs.songs, real, batch.label, pairs.classes,
         system=name, direction=f'{run.source.name} → {run.target.name}', data=m['opened'].get('sounds') or m['opened'].get('data', 'orchestra'),
-        split=split, seed=m['seed'], steps=m['steps'], minutes=m['minutes'], version=m['version'])
+        split=split, seed=m['seed'], steps=m['steps'], minutes=m['minutes'], device=m.get('device') or device_name(), version=m['version'])
     rows[0].paper = PAPER.get((name.removesuffix('-paper'), split))
     return rows

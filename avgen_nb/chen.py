@@ -32,7 +32,7 @@ from .probes import probe_for, score_probe
 from .rating import PAPER_MEANS
 from .show import in_notebook
 from .sound import cqt, lms, mel, mfcc, stft
-from .training import fit, pick_device
+from .training import fit
 from .urmp import read_windows
 
 # %% ../nbs/10b_chen.ipynb #0000000a
@@ -47,7 +47,7 @@ def choose(
     "A `Run` whose `averages[name]` is the net that was best on development songs; its `samples` are the looks, (step, score)."
     best = {}
     def look(nets):
-        net = copy.deepcopy(nets[name]).eval().requires_grad_(False)
+        net = copy.deepcopy(nets[name]).cpu().eval().requires_grad_(False)
         value = score(net)
         if not best or value > best['value']: best.update(value=value, net=net)
         return value
@@ -182,7 +182,7 @@ def classifier(
     torch.manual_seed(seed)
     task = EncoderTask(modality, replace(CHEN_S2I, plan=PLANS[layers]), data['train'])
     right = lambda net: balanced_accuracy(dev.labels.cpu(), named(net, modality, dev), len(dev.classes))
-    run = choose(task, 'E', right, steps, average=.98, seed=seed, device=data['train'].device, **options)
+    run = choose(task, 'E', right, steps, average=.98, seed=seed, **options)
     return run.averages['E'], run
 
 # %% ../nbs/10b_chen.ipynb #00000029
@@ -207,7 +207,7 @@ def representation_rows(
         answers = {s: named(net, modality, test) for s, (net, _) in trained.items()}
         rows += seed_rows(test.labels, answers, test.songs, {s: run.minutes for s, (_, run) in trained.items()},
             system=f'{name}, {k} convolutions', direction='sound → name', data=f'{source}, budget {effort.name}', split='test', ceiling=ceiling,
-            chance=chance(len(test.classes)), paper=PAPER_TABLE_1[name, k], steps=effort.classify, device=device_name(test.device), version=__version__)
+            chance=chance(len(test.classes)), paper=PAPER_TABLE_1[name, k], steps=effort.classify, device=device_name(trained[effort.seeds[0]][1].device), version=__version__)
     return rows
 
 # %% ../nbs/10b_chen.ipynb #0000002d
@@ -271,7 +271,7 @@ def encoder_for_system(
     if key not in shelf:
         torch.manual_seed(seed)
         task = teach(modality, recipe, data['train'])
-        run = fit(task, steps=steps, average=.98, seed=seed, device=data['train'].device, quiet=True)
+        run = fit(task, steps=steps, average=.98, seed=seed, quiet=True)
         net = next(iter(run.averages.values()))
         shelf[key] = getattr(net, 'E', net), run.minutes
     return shelf[key]
@@ -314,9 +314,9 @@ def train_system(
     torch.manual_seed(seed)
     game = system.game(source, target, r, nets[0], data['train'], *nets[1:])
     right = lambda G: balanced_accuracy(*taken_for(Generator(r, dev.classes, nets[0], G, jury), dev), len(jury.classes))
-    run = choose(game, 'G', right, effort.steps(r, data['train']), effort.looks, average=r.average, seed=seed, device=dev.device, quiet=True)
+    run = choose(game, 'G', right, effort.steps(r, data['train']), effort.looks, average=r.average, seed=seed, quiet=True)
     meta = dict(recipe=asdict(r), classes=list(dev.classes), seed=seed, steps=run.steps, minutes=round(sum(spent) + run.minutes, 2),
-                minutes_of_game=round(run.minutes, 2), opened=opened or {}, version=__version__, encoder=system.teach.__name__)
+                minutes_of_game=round(run.minutes, 2), opened=opened or {}, device=device_name(run.device), version=__version__, encoder=system.teach.__name__)
     if out: return finish_run(Path(out), game, run, meta, jury), run
     return Generator(r, dev.classes, nets[0], run.averages['G'], jury, meta), run
 
@@ -347,10 +347,10 @@ def variant_rows(
     source='orchestra',   # name of the data
 ):
     "Table 5 for one system: train and test accuracy for every seed and their mean, and the metrics beyond the paper."
-    r, device = system.recipe, data['test'].device
+    r = system.recipe
     trained = {s: train_system(system, data, Path(out)/f'seed-{s}', effort, jury, s, shelf, opened) for s in effort.seeds}
     minutes = {s: m.meta['minutes'] for s, (m, _) in trained.items()}
-    context = dict(system=r.name, direction=f'{r.source} → {r.target}', data=f'{source}, budget {effort.name}', device=device_name(device), version=__version__)
+    context = dict(system=r.name, direction=f'{r.source} → {r.target}', data=f'{source}, budget {effort.name}', device=next(iter(trained.values()))[0].meta['device'], version=__version__)
     rows, steps = [], effort.steps(r, data['train'])
     for split, pairs in dict(train=thin(data['train'], 8), test=data['test']).items():
         found = {s: taken_for(m, pairs) for s, (m, _) in trained.items()}
@@ -377,7 +377,7 @@ def curve_rows(
     longer = replace(effort, epochs=epochs, looks=max(2, round(.4 * epochs)))
     run = train_system(system, data, None, longer, jury, 0, shelf)[1]
     context = dict(system=system.name, direction='sound → picture', split='dev', seed=0, version=__version__, minutes=run.minutes,
-        data=f'{source}, 1 pair in {every}, budget {effort.name}', device=device_name(data['dev'].device))
+        data=f'{source}, 1 pair in {every}, budget {effort.name}', device=device_name(run.device))
     looks = [Row(metric='dev_accuracy', value=v, steps=step, **context) for step, v in run.samples]
     return [Row(metric='steps_per_epoch', value=len(data['train']) / system.recipe.batch, **context)] + looks
 
@@ -499,7 +499,7 @@ def cause_rows(
     model, run = train_system(system, data, None, effort, jury, 0, shelf)
     test, rows = data['test'], []
     context = dict(direction='picture → sound', data=f'{source}, budget {effort.name}', split='test', chance=chance(len(test.classes)), paper='.1117',
-        steps=run.steps, device=device_name(test.device), version=__version__)
+        steps=run.steps, device=device_name(run.device), version=__version__)
     def add(what, judge, ceiling):
         true, found = taken_for(Generator(model.recipe, model.classes, model.E, model.G, judge), test)
         rows.extend(seed_rows(true, {0: found}, test.songs, {0: model.meta['minutes']}, system=f'I2S cause: {what}', ceiling=ceiling, **context)[:1])
@@ -588,7 +588,7 @@ def main(
     a = p.parse_args(argv)
     effort, out = EFFORTS[a.budget], Path(a.out or f'runs/chen2017/{a.budget}')
     opened = dict(data=a.data, size=effort.size)
-    data = {} if a.list else {k: v.to(pick_device(None)) for k, v in open_data(**opened).items()}
+    data = {} if a.list else open_data(**opened)
     plan = {k: v for k, v in experiments(data, effort, out, opened).items() if any(part in k for part in a.only.split(','))}
     if a.list: print(*plan, sep='\n')
     else: print(f'{len(run_all(plan, out, lambda s: print(s, flush=True)))} rows in {out}/rows.jsonl')

@@ -231,7 +231,7 @@ def train_judge(modality,      # 'picture' or 'sound'
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         judge = Judge(MODALITIES[modality].channels, train.classes, modality, width, STRIDE[modality])
-    run = fit(JudgeTask(judge, train, **options), steps=steps, minutes=minutes, seed=seed, device=train.device, average=.99, quiet=quiet)
+    run = fit(JudgeTask(judge, train, **options), steps=steps, minutes=minutes, seed=seed, average=.99, quiet=quiet)
     judge = run.averages['judge']
     judge.meta = dict(seed=seed, steps=run.steps, minutes=round(run.minutes, 3))
     if dev is not None: judge.meta['dev'] = ceiling_of(judge, dev)

@@ -242,7 +242,7 @@ def train_probe(kind,        # 'pose' or 'pitch'
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = KINDS[kind]()
-    run = fit(ProbeTask(net, train, **options), steps=steps or STEPS[kind], seed=seed, device=train.device, average=.99, quiet=quiet)
+    run = fit(ProbeTask(net, train, **options), steps=steps or STEPS[kind], seed=seed, average=.99, quiet=quiet)
     return Probe(run.averages['probe'], dict(kind=kind, seed=seed, steps=run.steps, minutes=round(run.minutes, 3)))
 
 # %% ../nbs/09c_probes.ipynb #00000039

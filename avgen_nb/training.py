@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['cloud_nets', 'CloudGAN', 'pick_device', 'fast_bf16', 'pick_precision', 'Budget', 'Stopped', 'Losses', 'average_into',
            'Place', 'find_place', 'share', 'mean_over_processes', 'same_everywhere', 'gather', 'Chance',
-           'SumOverProcesses', 'GlobalBatchNorm', 'globalise', 'descend', 'Loop', 'read_clock', 'prepare',
-           'write_atomic', 'sync_folder', 'fingerprint', 'write_tensors', 'read_tensors', 'part', 'save_nets',
-           'load_nets', 'optimizer_state', 'weight_shapes', 'restore_optimizer', 'placed', 'random_state',
+           'SumOverProcesses', 'GlobalBatchNorm', 'globalise', 'descend', 'Loop', 'read_clock', 'home_of', 'at_work',
+           'prepare', 'write_atomic', 'sync_folder', 'fingerprint', 'write_tensors', 'read_tensors', 'part',
+           'save_nets', 'load_nets', 'optimizer_state', 'weight_shapes', 'restore_optimizer', 'placed', 'random_state',
            'restore_random', 'describe', 'weights', 'capture', 'restore', 'checkpoints', 'save_checkpoint',
            'read_checkpoint', 'check_shapes', 'latest_checkpoint', 'find_run', 'Keeper', 'due', 'log_row',
            'take_sample', 'show_again', 'LiveCurve', 'TextLine', 'sample_figure', 'Progress', 'Run', 'own_settings',
@@ -329,6 +329,27 @@ def read_clock(loop):
     loop.seconds = clock.item(); loop.generator.set_state(state.cpu())
 
 # %% ../nbs/07_training.ipynb #0000003e
+def home_of(
+    net  # nn.Module
+) -> torch.device:
+    "Where its weights are."
+    return next((x.device for x in (*net.parameters(), *net.buffers())), torch.device('cpu'))
+
+@contextlib.contextmanager
+def at_work(
+    task,   # a task of `fit`
+    device  # where it shall work
+):
+    "Whatever a task holds is on the device, and afterwards where it was."
+    held = {k: v for k, v in vars(task).items() if callable(getattr(v, 'to', None))}
+    homes = [(net, home_of(net)) for net in (*task.nets.values(), *held.values()) if isinstance(net, nn.Module)]
+    for k, v in held.items(): setattr(task, k, v.to(device))
+    try: yield
+    finally:
+        for k, v in held.items(): setattr(task, k, v)
+        for net, home in homes: net.to(home)
+
+# %% ../nbs/07_training.ipynb #00000042
 def prepare(
     loop,               # a Loop before its first step
     channels_last=True  # memory order of pictures
@@ -341,7 +362,7 @@ def prepare(
         same_everywhere(net.state_dict().values(), loop.place)
     loop.averages = {n: copy.deepcopy(loop.task.nets[n]).eval().requires_grad_(False) for n in loop.task.averaged}
 
-# %% ../nbs/07_training.ipynb #00000046
+# %% ../nbs/07_training.ipynb #0000004a
 def write_atomic(
     path,        # file to write
     data: bytes  # its whole content
@@ -357,7 +378,7 @@ def write_atomic(
         tmp.unlink(missing_ok=True)
         raise
 
-# %% ../nbs/07_training.ipynb #00000047
+# %% ../nbs/07_training.ipynb #0000004b
 def sync_folder(
     folder  # whose list of names must reach the disk
 ):
@@ -367,7 +388,7 @@ def sync_folder(
     try: os.fsync(handle)
     finally: os.close(handle)
 
-# %% ../nbs/07_training.ipynb #0000004a
+# %% ../nbs/07_training.ipynb #0000004e
 def fingerprint(
     tensors: dict,  # name → CPU tensor
     text: str       # the JSON stored beside them
@@ -380,7 +401,7 @@ def fingerprint(
         sha.update(t.reshape(-1).view(torch.uint8).numpy())
     return sha.hexdigest()
 
-# %% ../nbs/07_training.ipynb #0000004b
+# %% ../nbs/07_training.ipynb #0000004f
 def write_tensors(
     path,           # *.safetensors
     tensors: dict,  # name → tensor
@@ -393,7 +414,7 @@ def write_tensors(
     header = dict(format=f'avgen_nb {kind} 1', meta=text, sha256=fingerprint(tensors, text))
     write_atomic(path, safetensors.torch.save(tensors, header))
 
-# %% ../nbs/07_training.ipynb #0000004c
+# %% ../nbs/07_training.ipynb #00000050
 def read_tensors(
     path,      # *.safetensors
     kind: str  # 'nets' or 'checkpoint'
@@ -410,7 +431,7 @@ def read_tensors(
         raise ValueError(f'{path} was damaged after it was written: its SHA-256 differs')
     return tensors, json.loads(header['meta'])
 
-# %% ../nbs/07_training.ipynb #00000052
+# %% ../nbs/07_training.ipynb #00000056
 def part(
     tensors: dict,  # 'a/b/c' → tensor
     prefix: str     # 'a/b/'
@@ -418,7 +439,7 @@ def part(
     "The tensors whose names begin so, without the beginning."
     return {k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)}
 
-# %% ../nbs/07_training.ipynb #00000053
+# %% ../nbs/07_training.ipynb #00000057
 def save_nets(
     path,        # *.safetensors
     nets: dict,  # name → nn.Module
@@ -427,7 +448,7 @@ def save_nets(
     "Weights of finished nets in one file."
     write_tensors(path, {f'{n}/{k}': v for n, net in nets.items() for k, v in net.state_dict().items()}, meta, 'nets')
 
-# %% ../nbs/07_training.ipynb #00000054
+# %% ../nbs/07_training.ipynb #00000058
 def load_nets(
     path  # a file that `save_nets` wrote
 ) -> tuple:
@@ -436,7 +457,7 @@ def load_nets(
     names = dict.fromkeys(k.partition('/')[0] for k in tensors)
     return {n: part(tensors, f'{n}/') for n in names}, meta
 
-# %% ../nbs/07_training.ipynb #00000057
+# %% ../nbs/07_training.ipynb #0000005b
 def optimizer_state(
     optimizer  # any torch optimizer
 ) -> tuple:
@@ -447,12 +468,12 @@ def optimizer_state(
     settings = [{k: v for k, v in g.items() if k != 'params'} for g in optimizer.param_groups]
     return tensors, dict(settings=settings, plain=plain, shapes=weight_shapes(optimizer))
 
-# %% ../nbs/07_training.ipynb #00000058
+# %% ../nbs/07_training.ipynb #0000005c
 def weight_shapes(optimizer) -> list:
     "Shapes of an optimizer's weights, by group."
     return [[list(p.shape) for p in g['params']] for g in optimizer.param_groups]
 
-# %% ../nbs/07_training.ipynb #0000005a
+# %% ../nbs/07_training.ipynb #0000005e
 def restore_optimizer(
     optimizer,      # its weights are already restored
     tensors: dict,  # as `optimizer_state` gave them
@@ -467,7 +488,7 @@ def restore_optimizer(
         i, _, name = key.partition('/'); p, group = owners[int(i)]
         optimizer.state[p][name] = placed(name, value, p, group) if torch.is_tensor(value) else value
 
-# %% ../nbs/07_training.ipynb #0000005b
+# %% ../nbs/07_training.ipynb #0000005f
 def placed(
     name, value,  # one thing remembered
     p, group      # the weight it belongs to, and its settings
@@ -476,7 +497,7 @@ def placed(
     if name == 'step': return value.to(p.device if group.get('fused') or group.get('capturable') else 'cpu', copy=True)
     return torch.empty_like(p).copy_(value) if value.shape == p.shape else value.to(p.device, copy=True)
 
-# %% ../nbs/07_training.ipynb #0000005f
+# %% ../nbs/07_training.ipynb #00000063
 def random_state(loop) -> dict:
     "The state of every generator a run draws from."
     states = {'random/run': loop.generator.get_state()}
@@ -484,7 +505,7 @@ def random_state(loop) -> dict:
     if loop.device.type != 'cuda': return states
     return states | {f'random/cuda/{i}': s for i, s in enumerate(gather(torch.cuda.get_rng_state(loop.device), loop.place))}
 
-# %% ../nbs/07_training.ipynb #00000060
+# %% ../nbs/07_training.ipynb #00000064
 def restore_random(loop, tensors):
     "Put them back."
     loop.generator.set_state(tensors['random/run'])
@@ -492,18 +513,18 @@ def restore_random(loop, tensors):
     if cpu is not None: torch.set_rng_state(cpu)
     if cuda is not None and loop.device.type == 'cuda': torch.cuda.set_rng_state(cuda, loop.device)
 
-# %% ../nbs/07_training.ipynb #00000063
+# %% ../nbs/07_training.ipynb #00000067
 def describe(task) -> dict:
     "The task's account of itself, as JSON gives it back."
     return json.loads(json.dumps(task.describe())) if hasattr(task, 'describe') else {}
 
-# %% ../nbs/07_training.ipynb #00000064
+# %% ../nbs/07_training.ipynb #00000068
 def weights(loop) -> dict:
     "net/… and average/… of a run."
     kinds = dict(net=loop.task.nets, average=loop.averages)
     return {f'{kind}/{n}/{k}': v for kind, nets in kinds.items() for n, net in nets.items() for k, v in net.state_dict().items()}
 
-# %% ../nbs/07_training.ipynb #00000065
+# %% ../nbs/07_training.ipynb #00000069
 def capture(loop) -> tuple:
     "(tensors, meta): all a run needs to go on as if it had never stopped."
     tensors, optimizers = {**weights(loop), **random_state(loop)}, {}
@@ -512,7 +533,7 @@ def capture(loop) -> tuple:
         tensors |= {f'optimizer/{name}/{k}': v for k, v in remembered.items()}
     return tensors, dict(step=loop.step, seconds=loop.seconds, history=loop.history, optimizers=optimizers, task=describe(loop.task))
 
-# %% ../nbs/07_training.ipynb #00000068
+# %% ../nbs/07_training.ipynb #0000006c
 def restore(
     loop,           # prepared, before its first step
     tensors: dict,  # as `capture` gave them
@@ -527,14 +548,14 @@ def restore(
     loop.step, loop.history = meta['step'], list(meta['history'])
     loop.begin(meta['seconds'])
 
-# %% ../nbs/07_training.ipynb #0000006e
+# %% ../nbs/07_training.ipynb #00000072
 def checkpoints(
     out  # folder of a run
 ) -> list:
     "Its checkpoint files, newest first."
     return sorted(Path(out).glob('checkpoint-*.safetensors'), reverse=True)
 
-# %% ../nbs/07_training.ipynb #0000006f
+# %% ../nbs/07_training.ipynb #00000073
 def save_checkpoint(
     out,     # folder of the run
     loop,
@@ -550,7 +571,7 @@ def save_checkpoint(
     for old in checkpoints(out)[keep:]: old.unlink()
     return path
 
-# %% ../nbs/07_training.ipynb #00000070
+# %% ../nbs/07_training.ipynb #00000074
 def read_checkpoint(
     path,      # a checkpoint file
     loop=None  # the run it is for, if it shall be checked that it fits
@@ -564,7 +585,7 @@ def read_checkpoint(
     check_shapes(path, tensors, meta, loop)
     return tensors, meta
 
-# %% ../nbs/07_training.ipynb #00000072
+# %% ../nbs/07_training.ipynb #00000076
 def check_shapes(path, tensors, meta, loop):
     "Raise a ValueError if a checkpoint's weights are not those of a run."
     ours = {k: v.shape for k, v in weights(loop).items()}
@@ -573,7 +594,7 @@ def check_shapes(path, tensors, meta, loop):
     wrong += [f'optimizer {k}' for k, o in loop.task.optimizers.items() if weight_shapes(o) != meta['optimizers'].get(k, {}).get('shapes')]
     if wrong: raise ValueError(f'{path} does not fit these nets: {wrong[0]} differs')
 
-# %% ../nbs/07_training.ipynb #00000074
+# %% ../nbs/07_training.ipynb #00000078
 def latest_checkpoint(
     out,       # folder of a run
     loop=None  # the run it is for, if it shall be checked that it fits
@@ -586,7 +607,7 @@ def latest_checkpoint(
         warnings.warn(f'{reasons[-1]}; trying the checkpoint before it', stacklevel=2)
     if reasons: raise ValueError(f'no checkpoint in {out} can be used: {reasons[0]}')
 
-# %% ../nbs/07_training.ipynb #00000079
+# %% ../nbs/07_training.ipynb #0000007d
 def find_run(
     out: Path,    # folder of the run
     loop,         # the run that begins
@@ -600,7 +621,7 @@ def find_run(
         for tmp in out.glob('.checkpoint-*.tmp'): tmp.unlink(missing_ok=True)
     return latest_checkpoint(out, loop)
 
-# %% ../nbs/07_training.ipynb #0000007b
+# %% ../nbs/07_training.ipynb #0000007f
 class Keeper:
     "Writes checkpoints when they are due and knows the last good one."
     def __init__(self, out, minutes=1, steps=None):
@@ -630,7 +651,7 @@ class Keeper:
         "Where one can go on from."
         return f'the last checkpoint is {self.path}' if self.path else 'there is no checkpoint'
 
-# %% ../nbs/07_training.ipynb #0000007e
+# %% ../nbs/07_training.ipynb #00000082
 def due(
     loop,    # after a step
     before,  # its fraction before the step
@@ -641,7 +662,7 @@ def due(
     if loop.fraction >= 1: return True
     return loop.step % every == 0 if every else int(times * loop.fraction) > int(times * before)
 
-# %% ../nbs/07_training.ipynb #00000080
+# %% ../nbs/07_training.ipynb #00000084
 def log_row(loop) -> dict:
     "Add a row to the history: the mean losses since the last one."
     loop.losses.check()
@@ -654,14 +675,14 @@ def log_row(loop) -> dict:
     loop.history.append(dict(step=loop.step, seconds=round(loop.seconds, 3), **row))
     return row
 
-# %% ../nbs/07_training.ipynb #00000083
+# %% ../nbs/07_training.ipynb #00000087
 def take_sample(loop):
     "What the averaged nets make now; the run's chance is not disturbed."
     cuda = [loop.device] if loop.device.type == 'cuda' else []
     with torch.no_grad(), torch.random.fork_rng(cuda):
         loop.samples.append((loop.step, loop.task.sample({**loop.task.nets, **loop.averages})))
 
-# %% ../nbs/07_training.ipynb #00000085
+# %% ../nbs/07_training.ipynb #00000089
 def show_again(
     handle,      # what the last call gave back, or None
     what, **how  # as for IPython's display
@@ -672,7 +693,7 @@ def show_again(
     handle.update(what, **how)
     return handle
 
-# %% ../nbs/07_training.ipynb #00000086
+# %% ../nbs/07_training.ipynb #0000008a
 class LiveCurve:
     "Losses in a notebook: a curve, and the time left."
     def __init__(self, names):
@@ -686,7 +707,7 @@ class LiveCurve:
 
     def close(self): self.curve.show()
 
-# %% ../nbs/07_training.ipynb #00000087
+# %% ../nbs/07_training.ipynb #0000008b
 class TextLine:
     "Losses in a terminal or a log: a bar and numbers."
     def __init__(self, names):
@@ -700,7 +721,7 @@ class TextLine:
 
     def close(self): self.bar.close()
 
-# %% ../nbs/07_training.ipynb #00000089
+# %% ../nbs/07_training.ipynb #0000008d
 def sample_figure(
     step,     # of the sample
     pictures  # (N, C, H, W) in [-1, 1], the first 12 are drawn; other samples are only kept
@@ -714,7 +735,7 @@ def sample_figure(
     ax.set_title(f'step {step}', fontsize=9); ax.axis('off'); plt.close(fig)
     return fig
 
-# %% ../nbs/07_training.ipynb #0000008c
+# %% ../nbs/07_training.ipynb #00000090
 class Progress:
     "Logs, samples and shows them when it is time."
     def __init__(self, log_every=None, sample_every=None, quiet=False):
@@ -736,7 +757,7 @@ class Progress:
     def close(self):
         if self.shown is not None: self.shown.close()
 
-# %% ../nbs/07_training.ipynb #0000008f
+# %% ../nbs/07_training.ipynb #00000093
 @dataclass
 class Run:
     "What `fit` gives back."
@@ -750,7 +771,7 @@ class Run:
     device: str
     precision: str
 
-# %% ../nbs/07_training.ipynb #00000090
+# %% ../nbs/07_training.ipynb #00000094
 @contextlib.contextmanager
 def own_settings(
     loop, seed  # torch's own randomness starts from the seed and the process
@@ -763,7 +784,7 @@ def own_settings(
         try: yield
         finally: torch.backends.cudnn.benchmark = fast
 
-# %% ../nbs/07_training.ipynb #00000091
+# %% ../nbs/07_training.ipynb #00000095
 def fit(
     task,              # nets, optimizers, averaged, draw(loop), step(batch, loop); if it likes: sample(nets), describe()
     *,
@@ -786,7 +807,8 @@ def fit(
     place = find_place(device)
     loop = Loop(task, Budget(steps, minutes), place, pick_precision(precision, place.device), seed, average)
     keeper, progress = Keeper(out, save_minutes, save_steps), Progress(log_every, sample_every, quiet)
-    with own_settings(loop, seed):
+    homes = {n: home_of(net) for n, net in task.nets.items()}
+    with own_settings(loop, seed), at_work(task, place.device):
         prepare(loop, channels_last)
         loop.begin()
         keeper.open(loop, resume)
@@ -801,5 +823,6 @@ def fit(
             keeper.save(loop)
         except Stopped as e: raise Stopped(f'{e}; {keeper.last()}') from None
         finally: progress.close()
+    for n, net in loop.averages.items(): net.to(homes[n])
     return Run(loop.history, loop.averages, task.nets, loop.step, loop.seconds / 60, loop.samples, keeper.path,
                str(place.device), loop.precision)
