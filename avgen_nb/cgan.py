@@ -7,7 +7,7 @@ __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C', 'S2
            'CHEN_I2S_POSE', 'S2I_POSE', 'I2S_POSE', 'PAPER', 'mismatched', 'gan_cls_d', 'gan_cls_g', 'hinge_d',
            'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder',
            'CrossModalGAN', 'Generator', 'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_run',
-           'finish_run', 'recipe_from', 'load_run', 'evaluate_run']
+           'finish_run', 'recipe_from', 'load_run', 'evaluate_run', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
 import json, math, os, time
@@ -397,3 +397,14 @@ def evaluate_run(
         split=split, seed=m['seed'], steps=m['steps'], minutes=m['minutes'], device=m.get('device') or device_name(), version=m['version'])
     rows[0].paper = PAPER.get((name.removesuffix('-paper'), split))
     return rows
+
+# %% ../nbs/10_cgan.ipynb #00000063
+def shipped(
+    name: str,  # 'S2I-C' or 'I2S'
+):
+    "A trained model that comes with the package."
+    from importlib.resources import files
+    folder = Path(str(files('avgen_nb')))/'models'
+    if name not in (there := sorted(p.parent.name for p in folder.glob('*/model.safetensors'))):
+        raise ValueError(f"No model '{name}' comes with the package, only {' and '.join(there)}; train it with `avgen train {name}`.")
+    return load_run(folder/name)

@@ -99,7 +99,7 @@ class Effort:
 # %% ../nbs/10b_chen.ipynb #00000013
 EFFORTS = {e.name: e for e in (
     Effort('test', 'small', (0,), 20, 12, .5, 3, 12, (1, 2), 16, 20),
-    Effort('cpu', 'default', (0, 1, 2), 600, 400, 2, 8, 600, (60, 4), 32),
+    Effort('cpu', 'default', (0, 1, 2), 600, 400, 3, 8, 600, (60, 4), 16),
     Effort('gpu', 'default', (0, 1, 2), 4000, 4000, 80, 80, 8000, (80, 1), None))}
 
 # %% ../nbs/10b_chen.ipynb #00000018
@@ -547,7 +547,7 @@ def experiments(
         return representation_rows(name, data, waves, effort, ceiling=judge('sound').meta['ceiling']['value'], source=source)
     def play(s): return variant_rows(s, data, place/s.name, effort, judge(s.recipe.target), shelf, opened, source)
     def follow(s): return curve_rows(s, data, effort, judge('picture'), shelf, source)
-    def why(name): return cause_rows(name, data, effort, shelf, source)
+    def why(name): return cause_rows(name, data, replace(effort, epochs=effort.epochs / 2), shelf, source)
     def trained(name):
         if not (place/name/'seed-0'/'model.safetensors').exists(): play(SYSTEMS[name])
         return load_run(place/name/'seed-0')

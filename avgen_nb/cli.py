@@ -151,7 +151,7 @@ def files_options(source):
     "Options of `avgen picture` and `avgen sound`."
     def options(p):
         p.add_argument('files', nargs='+', metavar=source.upper(), help=f'{source} files')
-        p.add_argument('--model', metavar='DIR', help='folder of a run (default: the newest fitting one in runs/ and demo/runs/)')
+        p.add_argument('--model', metavar='DIR', help="folder of a run (default: the newest fitting one in runs/ and demo/runs/, or the package's own)")
         p.add_argument('--out', default='made', metavar='DIR', help='where to write (default: made)')
         p.add_argument('--seed', type=int, default=0, help='of the noise z (default: 0)')
     return options

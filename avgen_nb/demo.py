@@ -11,10 +11,10 @@ __all__ = ['MEASURES', 'HEADS', 'NOTES', 'TEXTS', 'LEGEND', 'DOORS', 'SIZES', 'J
            'write_made_sound', 'enlarged', 'picture_tile', 'sound_tile', 'Door', 'Made', 'free_stem', 'make_from_file',
            'make_from_files', 'one_each', 'judged', 'cases_of', 'song_of', 'steady', 'share_right', 'drawn_film',
            'heard_film', 'size_for', 'Stages', 'World', 'build_world', 'train_both', 'claim', 'about', 'demo_gallery',
-           'run_demo', 'newest_run', 'run_for']
+           'run_demo', 'newest_run', 'packaged_run', 'run_for']
 
 # %% ../nbs/14_demo.ipynb #00000004
-import base64, html, importlib.resources, io, json, os, time
+import base64, html, importlib.resources, io, json, os, time, warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -752,23 +752,30 @@ def newest_run(
     source: str,             # what it shall take: 'sound' or 'picture'
     places: tuple = PLACES,  # folders of runs
 ):
-    "The newest trained run of one direction."
+    "The newest trained run of one direction, or None."
     from avgen_nb.cgan import load_run
     models = [m for place in places for m in Path(place).glob('*/model.safetensors')]
     for model in sorted(models, key=lambda m: m.stat().st_mtime, reverse=True):
         run = load_run(model.parent)
         if run.source.name == source: return run
-    recipe = dict(sound='S2I-C', picture='I2S')[source]
-    raise ValueError(f'No run that takes a {source} in {" or ".join(places)}; train one with `avgen train {recipe}` or `avgen demo`, or name one with --model.')
+
+def packaged_run(
+    source: str,  # what it shall take: 'sound' or 'picture'
+):
+    "The model of one direction that comes with the package."
+    from avgen_nb.cgan import shipped
+    name = dict(sound='S2I-C', picture='I2S')[source]
+    warnings.warn(f'no run of your own in {" or ".join(PLACES)}: using the {name} that comes with the package.')
+    return shipped(name)
 
 # %% ../nbs/14_demo.ipynb #00000077
 def run_for(
     source: str,        # what is given: 'sound' or 'picture'
-    folder: str = None, # of a run; none: the newest that fits
+    folder: str = None, # of a run; none: the newest that fits, or the package's own
 ):
-    "A trained run that takes a modality."
+    "A trained run that takes a modality: the one named, or the newest, or the one that comes with the package."
     from avgen_nb.cgan import load_run
-    if folder is None: return newest_run(source)
+    if folder is None: return newest_run(source) or packaged_run(source)
     if not Path(folder).is_dir(): raise ValueError(f'{folder} is no folder; give --model the folder of a run, such as runs/S2I-C.')
     run = load_run(folder)
     if run.source.name != source: raise ValueError(f'{folder} takes a {run.source.name} and makes a {run.target.name}, but a {source} was given; use `avgen {run.target.name}`.')

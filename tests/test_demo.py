@@ -146,10 +146,14 @@ def test_a_demo_goes_on_only_as_the_same_demo(tmp_path):
     with pytest.raises(ValueError, match='is a file'): demo.claim(tmp_path/'file', seed=0)
 
 
-def test_without_a_run_a_sentence_says_how_to_get_one(tmp_path, monkeypatch):
+def test_without_a_run_the_packages_own_is_taken_and_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match='avgen train S2I-C'): demo.run_for('sound')
-    with pytest.raises(ValueError, match='avgen train I2S'): demo.run_for('picture')
+    assert demo.newest_run('sound') is None
+    with pytest.warns(UserWarning, match='using the S2I-C'): assert demo.run_for('sound').recipe.name == 'S2I-C'
+    with pytest.warns(UserWarning, match='using the I2S'): assert demo.run_for('picture').recipe.name == 'I2S'
+    (tmp_path/'runs'/'broken').mkdir(parents=True)
+    (tmp_path/'runs'/'broken'/'model.safetensors').write_bytes(b'x')
+    with pytest.raises(ValueError, match='broken'): demo.run_for('sound')   # not passed over in silence
     with pytest.raises(ValueError, match='no folder'): demo.run_for('sound', 'runs/none')
     (tmp_path/'empty').mkdir()
     with pytest.raises(ValueError, match='no finished run'): demo.run_for('sound', 'empty')

@@ -141,7 +141,7 @@ def test_wheel_contents(wheel):
     assert any(n.endswith('.ogg') for n in bank) and any(n.endswith('.json') for n in bank) and any('LICENSE' in n for n in bank)
     assert wanted == {n for n in names if n.startswith('avgen_nb/')}
     assert {n.split('/')[0] for n in names} == {'avgen_nb', f'avgen_nb-{CFG["version"]}.dist-info'}, 'only the package'
-    assert wheel.stat().st_size < 10e6
+    assert wheel.stat().st_size < 20e6   # the note bank and two trained models, 10 MB at most
 
 
 def test_wheel_metadata(wheel):
