@@ -2,6 +2,7 @@
 
     python scripts/reproduce.py chen2017 --budget test            # all of it in runs/chen2017/test/
     python scripts/reproduce.py chen2017 --budget cpu --publish   # also docs/chen2017.jsonl and the notebook itself
+    python scripts/reproduce.py chen2017 --data Sub-URMP          # on a data set in that layout, in runs/chen2017/Sub-URMP-cpu/
 
 What an earlier call finished in the same folder is not run again.
 """
@@ -36,10 +37,12 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     p.add_argument('paper', choices=PAPERS)
     p.add_argument('--budget', choices=('test', 'cpu', 'gpu'), default='cpu')
+    p.add_argument('--data', default='orchestra', help="the built-in 'orchestra', or a folder in the layout of Sub-URMP, or its store")
     p.add_argument('--publish', action='store_true', help='also renew docs/PAPER.jsonl and the notebook itself')
     a, began = p.parse_args(), time.time()
-    out = Path(f'runs/{a.paper}/{a.budget}')
-    importlib.import_module(PAPERS[a.paper]).main(['--budget', a.budget, '--out', str(out)])
+    if a.publish and a.data != 'orchestra': p.error('--publish is for the built-in orchestra, which everybody has')
+    out = Path(f'runs/{a.paper}')/(a.budget if a.data == 'orchestra' else f'{Path(a.data).name}-{a.budget}')
+    importlib.import_module(PAPERS[a.paper]).main(['--budget', a.budget, '--out', str(out), '--data', a.data])
     notebook = ROOT/f'nbs/reproduce/{a.paper}.ipynb'
     build(notebook, out/'rows.jsonl', out)
     if a.publish: publish(notebook, a.paper, out)
