@@ -549,8 +549,9 @@ def experiments(
     def follow(s): return curve_rows(s, data, effort, judge('picture'), shelf, source)
     def why(name): return cause_rows(name, data, replace(effort, epochs=effort.epochs / 2), shelf, source)
     def trained(name):
-        if not (place/name/'seed-0'/'model.safetensors').exists(): play(SYSTEMS[name])
-        return load_run(place/name/'seed-0')
+        folder, s = place/name/'seed-0', SYSTEMS[name]
+        if not (folder/'model.safetensors').exists(): train_system(s, data, folder, effort, judge(s.recipe.target), 0, shelf, opened)
+        return load_run(folder)
     def pose(name): return pose_rows(name, data, place/'pose', effort, {k: trained(k) for k in ('S2I-C', 'I2S')}, source)
     known = not data or 'keypoints' in data['train'].truth
     return {f'table-1 {k}': lambda k=k: hear(k) for k in REPRESENTATIONS} | {f'table-5 {k}': lambda s=s: play(s) for k, s in SYSTEMS.items()} | \
