@@ -72,7 +72,7 @@ def speed(root=ROOT):
     rows = read_jsonl(root/'docs/benchmarks.jsonl')
     if not rows: return '*No rows yet: `python -m benchmarks --out docs/benchmarks.jsonl` writes them.*'
     body = [[r['what'], r['ours'], r['peer'], r['ratio'], r['target'] + ('' if r['met'] else ': missed')] for r in rows]
-    return f'Measured in one run on {rows[0]["device"]}, version {rows[0]["version"]}.\n\n' + \
+    return f'Each line measured in one run on {rows[0]["device"]}, version {rows[0]["version"]}.\n\n' + \
         markdown_table(['what', 'avgen_nb', 'beside', 'ratio', 'aim'], body)
 
 
