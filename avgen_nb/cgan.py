@@ -7,7 +7,7 @@ __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C', 'S2
            'CHEN_I2S_POSE', 'S2I_POSE', 'I2S_POSE', 'PAPER', 'mismatched', 'gan_cls_d', 'gan_cls_g', 'hinge_d',
            'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder',
            'CrossModalGAN', 'Generator', 'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_run',
-           'finish_run', 'recipe_from', 'load_run', 'evaluate_run', 'shipped']
+           'meta_of', 'finish_run', 'recipe_from', 'load_run', 'evaluate_run', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
 import json, math, os, time
@@ -173,11 +173,12 @@ def train_encoder(
     recipe,                # its numbers
     data: dict,            # splits
     out: str = None,       # folder for its checkpoints
+    teach: type = EncoderTask,  # how it learns; another task (lesson 10b has one) must call it 'E', too
     **options,             # of `fit`: steps or minutes, resume, seed, quiet
 ):
     "A trained encoder, and how many minutes it took."
     torch.manual_seed(options.get('seed', 0))
-    run = fit(EncoderTask(modality, recipe, data['train']), out=out, average=.98, **options)
+    run = fit(teach(modality, recipe, data['train']), out=out, average=.98, **options)
     return run.averages['E'], run.minutes
 
 # %% ../nbs/10_cgan.ipynb #0000003b
@@ -327,7 +328,6 @@ def train_run(
     quiet: bool = False,   # no progress
 ):
     "Train the encoders, then the game; leaves a folder that `load_run` reads."
-    from avgen_nb.metrics import device_name
     recipe, out = recipe_named(recipe), Path(out)
     train = of_instrument(data['train'], only, recipe)
     source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
@@ -339,12 +339,17 @@ def train_run(
     game = CrossModalGAN(source, target, recipe, nets[0], train, *nets[1:])
     length = dict(minutes=.6 * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
     run = fit(game, out=out/'game', average=recipe.average, resume=resume, seed=seed, quiet=quiet, **length)
-    meta = dict(recipe=asdict(recipe), classes=list(data['train'].classes), seed=seed, steps=run.steps,
-                minutes=round(sum(spent) + run.minutes, 2), minutes_of_game=round(run.minutes, 2), opened=opened or {}, only=only,
-                device=device_name(run.device), version=__version__)
+    meta = meta_of(recipe, data, run, spent, seed, opened, only=only)
     return finish_run(out, game, run, meta, judge_of(data, recipe, budget, quiet))
 
 # %% ../nbs/10_cgan.ipynb #0000004e
+def meta_of(recipe, data, run, spent, seed, opened, **more):  # spent: minutes of each encoder
+    "What a run must remember: how it was made, on what, for how long."
+    from avgen_nb.metrics import device_name
+    return dict(recipe=asdict(recipe), classes=list(data['train'].classes), seed=seed, steps=run.steps, minutes=round(sum(spent) + run.minutes, 2),
+                minutes_of_game=round(run.minutes, 2), opened=opened or {}, device=device_name(run.device), version=__version__, **more)
+
+# %% ../nbs/10_cgan.ipynb #0000004f
 def finish_run(out, game, run, meta, judge):
     "Write what is needed to use a trained model: its nets, and the judge of what it makes."
     from avgen_nb.judges import save_judge
@@ -353,12 +358,12 @@ def finish_run(out, game, run, meta, judge):
     save_judge(judge, out/'judge.safetensors')
     return Generator(game.recipe, meta['classes'], game.E, G, judge, meta)
 
-# %% ../nbs/10_cgan.ipynb #0000004f
+# %% ../nbs/10_cgan.ipynb #00000050
 def recipe_from(values):
     "A recipe as JSON gives it back."
     return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
-# %% ../nbs/10_cgan.ipynb #00000051
+# %% ../nbs/10_cgan.ipynb #00000052
 def load_run(
     folder: str,  # of a finished run
 ):
@@ -374,10 +379,11 @@ def load_run(
     E.load_state_dict(weights['E']); G.load_state_dict(weights['G'])
     return Generator(recipe, meta['classes'], E, G, load_judge(folder/'judge.safetensors'), meta)
 
-# %% ../nbs/10_cgan.ipynb #00000052
-PAPER = {('S2I-C', 'test'): '.7556', ('S2I-C', 'train'): '.8737', ('S2I-N', 'test'): '.1232', ('S2I-N', 'train'): '.1262', ('I2S', 'test'): '.1117'}
-
 # %% ../nbs/10_cgan.ipynb #00000053
+PAPER = {('S2I-C', 'train'): '.8737', ('S2I-C', 'test'): '.7556', ('S2I-A', 'train'): '.1063', ('S2I-A', 'test'): '.1095',   # Table 5
+         ('S2I-N', 'train'): '.1262', ('S2I-N', 'test'): '.1232', ('I2S', 'test'): '.1117'}                                # I2S: as CMCGAN's paper quotes it
+
+# %% ../nbs/10_cgan.ipynb #00000054
 def evaluate_run(
     run,                  # a `Generator`, or the folder of a run
     data: dict = None,    # splits; none: those it was trained with
@@ -398,7 +404,7 @@ def evaluate_run(
     rows[0].paper = PAPER.get((name.removesuffix('-paper'), split))
     return rows
 
-# %% ../nbs/10_cgan.ipynb #00000063
+# %% ../nbs/10_cgan.ipynb #00000064
 def shipped(
     name: str,  # 'S2I-C' or 'I2S'
 ):

@@ -807,7 +807,6 @@ def fit(
     place = find_place(device)
     loop = Loop(task, Budget(steps, minutes), place, pick_precision(precision, place.device), seed, average)
     keeper, progress = Keeper(out, save_minutes, save_steps), Progress(log_every, sample_every, quiet)
-    homes = {n: home_of(net) for n, net in task.nets.items()}
     with own_settings(loop, seed), at_work(task, place.device):
         prepare(loop, channels_last)
         loop.begin()
@@ -823,6 +822,6 @@ def fit(
             keeper.save(loop)
         except Stopped as e: raise Stopped(f'{e}; {keeper.last()}') from None
         finally: progress.close()
-    for n, net in loop.averages.items(): net.to(homes[n])
+    for n, net in loop.averages.items(): net.to(home_of(task.nets[n]))
     return Run(loop.history, loop.averages, task.nets, loop.step, loop.seconds / 60, loop.samples, keeper.path,
                str(place.device), loop.precision)

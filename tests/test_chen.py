@@ -118,7 +118,7 @@ def test_variant_rows(name, data, jury, tmp_path):
     system = replace(SYSTEMS[name], recipe=replace(SYSTEMS[name].recipe, **TINY))
     rows = chen.variant_rows(system, data, tmp_path, EFFORT, jury)
     means = [r for r in rows if r.metric == 'balanced_accuracy' and r.seed is None]
-    assert {r.split: r.paper for r in means} == {s: chen.PAPER_TABLE_5[name.removesuffix('-paper'), s] for s in ('train', 'test')}
+    assert {r.split: r.paper for r in means} == {s: chen.PAPER[name.removesuffix('-paper'), s] for s in ('train', 'test')}
     assert {r.seed for r in rows if r.metric == 'kid_judge'} == {0, 1} and all('budget test' in r.data for r in rows)
     run = load_run(tmp_path/'seed-0')
     assert run.meta['encoder'] == system.teach.__name__ and run.recipe.name == name
