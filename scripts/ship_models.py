@@ -18,12 +18,9 @@ LIMIT = 10_000_000   # bytes of the weights of all models together
 
 def halve(path, out):
     "The same nets in half precision."
-    from avgen_nb.training import load_nets, save_nets
-    class Kept:
-        def __init__(self, tensors): self.tensors = tensors
-        def state_dict(self): return {k: v.half() if v.is_floating_point() else v for k, v in self.tensors.items()}
-    nets, meta = load_nets(path)
-    save_nets(out, {k: Kept(v) for k, v in nets.items()}, meta)
+    from avgen_nb.training import read_tensors, write_tensors
+    tensors, meta = read_tensors(path, 'nets')
+    write_tensors(out, {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}, meta, 'nets')
 
 
 def card(run, rows, command):
