@@ -70,9 +70,10 @@ def opened(path, env):
 
 
 def main(wanted):
+    os.environ['PYDEVD_DISABLE_FILE_VALIDATION'] = '1'   # or each kernel begins with four lines about a debugger
     before, began, failed = as_on_colab(), time.time(), 0
     paths = [p for p in notebooks() if not wanted or p.name.startswith(tuple(wanted))]
-    env = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'MPLBACKEND')} | dict(IN_TEST='1', PYDEVD_DISABLE_FILE_VALIDATION='1')
+    env = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'MPLBACKEND')} | dict(IN_TEST='1')
     with tempfile.TemporaryDirectory(prefix='github-') as github:
         env |= published(github)
         for path in paths:

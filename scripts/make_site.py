@@ -30,7 +30,7 @@ def equation(tex, display):
 
 class Page(IPythonRenderer):
     "Markdown of a notebook as HTML: equations as MathML, links to notebooks as links to their pages, badges as words."
-    def block_math(self, body): return f'<div class="equation">{equation(body, "block")}</div>'
+    def block_math(self, body): return f'<span class="equation">{equation(body, "block")}</span>'
 
     def inline_math(self, body): return equation(body, 'inline')
 
@@ -52,7 +52,7 @@ def shown(nb):
             directives = re.findall(r'^#\| *(\S+)', c.source, re.M)
             c.source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M).strip('\n')
             if 'hide' in directives or not (c.source or c.outputs): continue
-            c.metadata['tags'] = ['export'] if 'export' in directives else []
+            c.metadata = dict(tags=['export'] if 'export' in directives else [], alt='Figure drawn by the code above')
         cells.append(c)
     return nbformat.v4.new_notebook(cells=cells, metadata=nb.metadata)
 
@@ -60,6 +60,7 @@ def shown(nb):
 def rendered(path, exporter):
     "The notebook as HTML, without a page around it."
     body, _ = exporter.from_notebook_node(shown(nbformat.read(path, 4)))
+    body = body.replace('alt="No description has been provided for this image"', 'alt=""')   # those in a grid have their words beside them
     return re.sub(r' href="#([^"]*)">¶', r' href="#\1" aria-label="Link to this heading">¶', body)
 
 
@@ -153,7 +154,7 @@ def make(out, wanted=()):
     "Write the site to the folder `out`; its pages."
     every = [p for p in notebooks() if p.parent.name in SECTIONS]
     paths = [p for p in every if not wanted or p.name.startswith(tuple(wanted))]
-    exporter = HTMLExporter(template_name='basic', exclude_input_prompt=True, exclude_output_prompt=True, filters=dict(markdown2html=markdown))
+    exporter = HTMLExporter(template_name='basic', exclude_input_prompt=True, exclude_output_prompt=True, filters=dict(markdown2html=markdown, clean_html=lambda x: x))   # the notebooks are ours: nothing to clean
     for path in paths:
         (file := out/where(path)).parent.mkdir(parents=True, exist_ok=True)
         body = BADGE.sub(lambda m: f'<p class="about">{" · ".join(filter(None, (m[1], about(path, paths))))}</p>', rendered(path, exporter), count=1)
