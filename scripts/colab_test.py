@@ -62,6 +62,7 @@ def opened(path, env):
         (startup := Path(home)/'ipython/profile_default/startup').mkdir(parents=True)
         shutil.copy(ROOT/'scripts/colab_startup.py', startup)
         env = env | dict(AVGEN_CACHE=f'{home}/cache', IPYTHONDIR=f'{home}/ipython')
+        if (rows := ROOT/f'docs/{path.stem}.jsonl').exists(): env['AVGEN_ROWS'] = str(rows)   # for the file that a ledger fetches from GitHub
         nb = nbformat.read(content/path.name, 4)
         try: NotebookClient(nb, timeout=SECONDS, kernel_name='python3', resources=dict(metadata=dict(path=content))).execute(env=env)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as e: return in_words(e, nb)

@@ -58,6 +58,13 @@ def test_what_fails_is_told(notebook):
     assert 'ERROR: no such' in colab_test.opened(notebook("print('ERROR: no such package')  # %pip"), dict(os.environ))
 
 
+@pytest.mark.parametrize('path', sorted((ROOT/'nbs/reproduce').glob('*.ipynb')), ids=lambda p: p.stem)
+def test_ledger_fetches_its_rows(path):
+    "Rows are in the repository and not in the package: without this line a ledger opened on Colab is empty."
+    line = f'-o docs/{path.stem}.jsonl https://github.com/{CFG["user"]}/{CFG["repo"]}/raw/HEAD/docs/{path.stem}.jsonl'
+    assert any(line in c.source for c in nbformat.read(path, 4).cells if "'google.colab' in sys.modules" in c.source)
+
+
 @pytest.mark.skipif(not shutil.which('git'), reason='no git')
 def test_github_is_this_tree(tmp_path):
     "git, sent to the address of the lessons' install line, comes to a copy of this tree with its changes."
