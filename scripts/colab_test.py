@@ -67,7 +67,7 @@ def opened(path, env):
         try: NotebookClient(nb, timeout=SECONDS, kernel_name='python3', resources=dict(metadata=dict(path=content))).execute(env=env)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as e: return in_words(e, nb)
     said = '\n'.join(o.get('text', '') for c in nb.cells if '%pip' in c.source for o in c.outputs)
-    return next((f'%pip install: {l}' for l in said.splitlines() if 'error' in l.lower()), None)   # pip's failure does not stop a notebook
+    return next((f'%pip install: {l}' for l in said.splitlines() if l.startswith('ERROR')), None)   # pip's failure does not stop a notebook
 
 
 def main(wanted):

@@ -19,6 +19,7 @@ from links import ROOT, badge_url, notebooks, settings
 from readme_tables import lesson
 
 SECTIONS = {'nbs': 'Lessons', 'reproduce': 'Papers repeated', 'solutions': 'Solutions to the exercises'}   # by folder
+WIDGET = 'application/vnd.jupyter.widget-view+json'
 BADGE = re.compile(r'<p>(<a [^>]*>Open In Colab</a>)</p>')
 BARE = re.compile(r'\\(mathbb|mathcal)\s+(\w)')     # \mathbb E: latex2mathml wants the braces
 
@@ -51,6 +52,7 @@ def shown(nb):
         if c.cell_type == 'code':
             directives = re.findall(r'^#\| *(\S+)', c.source, re.M)
             c.source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M).strip('\n')
+            c.outputs = [o for o in c.outputs if WIDGET not in o.get('data', {})]   # a widget needs a kernel
             if 'hide' in directives or not (c.source or c.outputs): continue
             c.metadata = dict(tags=['export'] if 'export' in directives else [], alt='Figure drawn by the code above')
         cells.append(c)

@@ -77,6 +77,16 @@ def test_pages_follow_each_other(site):
         assert {a['href'] for a in of(read(site, after), 'a') if a.get('rel') == 'prev'} == {f'{before.stem}.html'}
 
 
+def test_what_a_reader_sees():
+    new = nbformat.v4
+    outputs = [new.new_output('display_data', {make_site.WIDGET: {}, 'text/plain': 'VBox()'}), new.new_output('display_data', {'text/plain': 'seen'})]
+    cells = [new.new_code_cell('#| default_exp x'), new.new_code_cell('#| hide\nimport sys'), new.new_markdown_cell('# Title'),
+             new.new_code_cell('#| export\n#| eval: false\ndef f(): pass'), new.new_code_cell('f()', outputs=outputs)]
+    title, definition, call = make_site.shown(new.new_notebook(cells=cells)).cells
+    assert (title.source, definition.source, call.source) == ('# Title', 'def f(): pass', 'f()')
+    assert 'export' in definition.metadata.tags and not call.metadata.tags and [o.data['text/plain'] for o in call.outputs] == ['seen']
+
+
 @pytest.mark.parametrize('tex', [r'\mathbb E[s]', r'\mathbb{E}[s]'])
 def test_equations_with_and_without_braces(tex): assert '𝔼' in unescape(make_site.markdown(f'${tex}$'))
 
