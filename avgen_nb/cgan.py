@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C', 'S2I_N', 'I2S', 'RECIPES', 'CHEN_S2I_POSE',
-           'CHEN_I2S_POSE', 'S2I_POSE', 'I2S_POSE', 'PAPER', 'mismatched', 'gan_cls_d', 'gan_cls_g', 'hinge_d',
+           'CHEN_I2S_POSE', 'POSE', 'S2I_POSE', 'I2S_POSE', 'PAPER', 'mismatched', 'gan_cls_d', 'gan_cls_g', 'hinge_d',
            'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder',
            'CrossModalGAN', 'Generator', 'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_run',
            'meta_of', 'finish_run', 'recipe_from', 'load_run', 'evaluate_run', 'shipped']
@@ -110,8 +110,9 @@ RECIPES = {r.name: r for r in (S2I_C, S2I_N, I2S, CHEN_S2I, CHEN_S2I_N, CHEN_I2S
 # %% ../nbs/10_cgan.ipynb #0000002f
 CHEN_S2I_POSE = replace(CHEN_S2I, name='S2I-pose-paper', wrong='pose')
 CHEN_I2S_POSE = replace(CHEN_I2S, name='I2S-pose-paper', wrong='pose')
-S2I_POSE = replace(S2I_C, name='S2I-pose', wrong='pose', aim='pitch')
-I2S_POSE = replace(I2S, name='I2S-pose', wrong='pose', aim='pitch')
+POSE = dict(wrong='pose', aim='pitch', vary=.3, encoder_steps=dict(test=12, cpu=1200, gpu=4000))
+S2I_POSE = replace(S2I_C, name='S2I-pose', **POSE)
+I2S_POSE = replace(I2S, name='I2S-pose', **POSE)
 RECIPES |= {r.name: r for r in (S2I_POSE, I2S_POSE, CHEN_S2I_POSE, CHEN_I2S_POSE)}
 
 # %% ../nbs/10_cgan.ipynb #00000032
@@ -243,7 +244,7 @@ class CrossModalGAN:
         far = (fake.float() - real).abs().mean()
         more, losses = self.recipe.match * (1 - .8 * loop.fraction) * far, dict(D=loss_d, G=loss_g, far=far)
         if self.recipe.guide:
-            with loop.autocast(): named = self.guide(self.target.vary(fake, loop.generator, 1.))
+            with loop.autocast(): named = self.guide(self.target.vary(fake, loop.generator, self.recipe.vary))
             losses['named'] = naming_loss(named, label, pitch[0] if pitch else None, self.recipe)
             more = more + self.recipe.guide * losses['named']
         loop.update('G', loss_g + more)
