@@ -1,5 +1,6 @@
 "The pages of `make site`: every notebook, whole, and in need of nothing but a browser."
 import re, sys
+from functools import cache
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -35,6 +36,7 @@ class Tags(HTMLParser):
 
 def of(page, tag): return [a for t, a in page.tags if t == tag]
 
+@cache
 def read(site, path): return Tags((site/make_site.where(path)).read_text(encoding='utf-8'))
 
 
