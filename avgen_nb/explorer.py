@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CARDS', 'PLAYING', 'STEP', 'LONGEST', 'GIVEN', 'SHIPPED', 'SPLITS', 'Card', 'uri', 'image_html', 'audio_html',
-           'card_html', 'sound_image', 'cards_html', 'show_cards', 'still', 'folded', 'Played', 'note_wave',
+           'card_html', 'sound_image', 'cards_html', 'show_cards', 'still', 'folded', 'Played', 'note_wave', 'within',
            'play_pair', 'note_name', 'heard_pitch', 'picture_card', 'sound_card', 'verdict', 'model', 'noise', 'make',
            'explore', 'answer', 'control', 'panel', 'follow', 'note_panel', 'live', 'Film', 'sheet', 'film_html',
            'film_of', 'said_of', 'film_cards', 'given_sound', 'given_picture', 'explore_file', 'uploads',
@@ -122,6 +122,12 @@ def note_wave(instrument, pitch, loudness, who):
     return torch.from_numpy(record(dry, stage, rng).astype(np.float32))
 
 # %% ../nbs/13_explorer.ipynb #00000014
+def within(value, low, high, what):
+    "A number brought into its range; what is no number is refused."
+    if not math.isfinite(value): raise ValueError(f'{what} is {value}; give a number from {low} to {high}.')
+    return float(min(max(value, low), high))
+
+# %% ../nbs/13_explorer.ipynb #00000015
 def play_pair(instrument: str = 'cello',  # one of INSTRUMENTS
               pitch: float = 48,          # MIDI; brought into the instrument's range
               loudness: float = .6,       # 0..1
@@ -129,13 +135,13 @@ def play_pair(instrument: str = 'cello',  # one of INSTRUMENTS
               who: int = 0):              # which player, which room
     "Someone plays a note."
     check_instrument(instrument)
-    low, high = RANGES[instrument]
-    pitch, loudness, phase = (float(np.clip(v, *ends)) for v, ends in ((pitch, (low, high)), (loudness, (0, 1)), (phase, (0, 1))))
+    if who < 0: raise ValueError(f'who is {who}; give 0 or more.')
+    pitch, loudness, phase = within(pitch, *RANGES[instrument], 'pitch'), within(loudness, 0, 1, 'loudness'), within(phase, 0, 1, 'phase')
     wave = note_wave(instrument, pitch, loudness, who)
     drawn = draw_player(instrument, Moment(pitch, loudness, phase), draw_look(instrument, who))
     return Played(instrument, to_picture(torch.from_numpy(drawn.copy()).permute(2, 0, 1)[None]), lms(wave[None]), wave)
 
-# %% ../nbs/13_explorer.ipynb #00000017
+# %% ../nbs/13_explorer.ipynb #00000018
 def note_name(midi):  # MIDI number, fractions allowed
     "C4, or C4 +12 cents."
     if not math.isfinite(midi): return 'no pitch'
@@ -148,7 +154,7 @@ def heard_pitch(wave, label=''):  # (T,), an instrument: where to look for the p
     low, high = RANGES.get(label, (28, 96))
     return note_name(pitch_of(wave, float(midi_to_hz(low - 3)), float(midi_to_hz(high + 3))))
 
-# %% ../nbs/13_explorer.ipynb #00000019
+# %% ../nbs/13_explorer.ipynb #0000001a
 def picture_card(x, caption, label='', wave=None, note=''):
     "A picture (1, 3, 64, 64) to look at."
     return Card(caption, to_uint8(x)[0], None, note)
@@ -160,7 +166,7 @@ def sound_card(x, caption, label='', wave=None, note=''):
 
 CARDS = dict(picture=picture_card, sound=sound_card)
 
-# %% ../nbs/13_explorer.ipynb #0000001b
+# %% ../nbs/13_explorer.ipynb #0000001c
 def verdict(judge,       # judges.Judge
             x,           # (1, *shape)
             label=None): # the right answer, if there is one
@@ -170,7 +176,7 @@ def verdict(judge,       # judges.Judge
     sign = '' if label is None else '✓ ' if named == label else '✗ '
     return f'{sign}judged {named.replace("_", " ")}, {float(p.max()):.0%}'
 
-# %% ../nbs/13_explorer.ipynb #0000001d
+# %% ../nbs/13_explorer.ipynb #0000001e
 @lru_cache(8)
 def model(name):  # 'S2I-C' or 'I2S', or the folder of a run
     "A trained model, read once."
@@ -180,7 +186,7 @@ def noise(run, z: int = 0):  # a trained model, which z
     "The z of that number, (1, z)."
     return torch.randn(1, run.recipe.z, generator=torch.Generator().manual_seed(int(z)))
 
-# %% ../nbs/13_explorer.ipynb #0000001e
+# %% ../nbs/13_explorer.ipynb #0000001f
 @torch.no_grad()
 def make(run,  # a trained model
          phi,  # (N, φ)
@@ -189,7 +195,7 @@ def make(run,  # a trained model
     place = home_of(run.G)
     return run.G(torch.cat([phi.to(place), z.to(place).expand(len(phi), -1)], 1)).float().cpu()
 
-# %% ../nbs/13_explorer.ipynb #00000021
+# %% ../nbs/13_explorer.ipynb #00000022
 def explore(name: str = 'S2I-C',        # of a model
             instrument: str = 'cello',  # one of INSTRUMENTS
             pitch: float = 48,          # MIDI
@@ -206,7 +212,7 @@ def explore(name: str = 'S2I-C',        # of a model
             target(made, f'made by {name}, z {z}', instrument, note=verdict(run.jury, made, instrument)),
             target(true, f'true {run.target.name}', instrument, pair.wave, verdict(run.jury, true, instrument))]
 
-# %% ../nbs/13_explorer.ipynb #00000028
+# %% ../nbs/13_explorer.ipynb #00000029
 def answer(callback,  # returns HTML or a list of Cards
            **values): # its arguments
     "What the callback says, as HTML; its refusal as one sentence."
@@ -214,7 +220,7 @@ def answer(callback,  # returns HTML or a list of Cards
     except ValueError as e: return f'<p role="alert"><b>That does not work:</b> {html.escape(str(e))}</p>'
     return said if isinstance(said, str) else cards_html(said)
 
-# %% ../nbs/13_explorer.ipynb #0000002a
+# %% ../nbs/13_explorer.ipynb #0000002b
 def control(name,    # shown beside it
             values): # (low, high, start), a list of names, or a fixed value
     "A slider or a list to choose from. Both are reached with Tab and moved with the arrow keys."
@@ -225,7 +231,7 @@ def control(name,    # shown beside it
     if isinstance(start, int): return w.IntSlider(value=start, min=low, max=high, continuous_update=False, **look)
     return w.FloatSlider(value=start, min=low, max=high, step=.05, continuous_update=False, **look)
 
-# %% ../nbs/13_explorer.ipynb #0000002b
+# %% ../nbs/13_explorer.ipynb #0000002c
 def panel(callback,   # returns HTML or Cards
           fixed={},   # arguments that stay
           **choices): # arguments that move: what `control` takes
@@ -237,7 +243,7 @@ def panel(callback,   # returns HTML or Cards
     refresh()
     return w.VBox([w.VBox(list(controls.values())), out])
 
-# %% ../nbs/13_explorer.ipynb #0000002e
+# %% ../nbs/13_explorer.ipynb #0000002f
 def follow(instrument, pitch):  # a Dropdown, a slider
     "Let the ends of a pitch slider be the instrument's range."
     def fit(change=None):
@@ -248,7 +254,7 @@ def follow(instrument, pitch):  # a Dropdown, a slider
     instrument.observe(fit, names='value')
     fit()
 
-# %% ../nbs/13_explorer.ipynb #0000002f
+# %% ../nbs/13_explorer.ipynb #00000030
 PLAYING = dict(instrument=['cello', *(i for i in INSTRUMENTS if i != 'cello')], pitch=(36, 74, 48), loudness=(0., 1., .6),
                phase=(0., 1., .5), z=(0, 30, 0), who=(0, 30, 0))
 
@@ -258,13 +264,13 @@ def note_panel(name='S2I-C'):  # of a model
     follow(*box.children[0].children[:2])
     return box
 
-# %% ../nbs/13_explorer.ipynb #00000032
+# %% ../nbs/13_explorer.ipynb #00000033
 def live(box,     # a widget
          cards):  # what it shows at first
     "The widget where there is someone to use it; its still picture in a saved page."
     return still(cards) if os.environ.get('AVGEN_STILL') else box
 
-# %% ../nbs/13_explorer.ipynb #0000003a
+# %% ../nbs/13_explorer.ipynb #0000003d
 class Film(NamedTuple):
     "Frames, ten a second, and their sound."
     caption: str
@@ -278,7 +284,7 @@ def sheet(frames, cols=20):  # uint8 (T, H, W, 3)
     n, h, w, c = x.shape
     return x.reshape(n // cols, cols, h, w, c).swapaxes(1, 2).reshape(n // cols * h, cols * w, c)
 
-# %% ../nbs/13_explorer.ipynb #0000003c
+# %% ../nbs/13_explorer.ipynb #0000003f
 STEP = ('const a=this,s=a.previousElementSibling,go=()=>{{const k=Math.max(0,Math.min({last},Math.floor(a.currentTime*10)));'
         's.style.backgroundPosition=`-${{k%20*{size}}}px -${{Math.floor(k/20)*{size}}}px`;a.paused||requestAnimationFrame(go)}};go()')
 
@@ -291,7 +297,7 @@ def film_html(film,       # Film
     sound = audio_html(film.wave, words, f'onplay="{step}" onseeked="this.onplay()"')
     return f'<figure style="margin:0;width:{size}px;font-family:sans-serif">{screen}{sound}<figcaption style="font-size:13px"><b>{words}</b><br>{html.escape(film.note)}</figcaption></figure>'
 
-# %% ../nbs/13_explorer.ipynb #0000003d
+# %% ../nbs/13_explorer.ipynb #00000040
 LONGEST = 60   # seconds of a recording that are used
 
 def film_of(wave,          # (T,), 44.1 kHz
@@ -304,7 +310,7 @@ def film_of(wave,          # (T,), 44.1 kHz
     frames = in_parts(lambda x: make(run, run.code(x), noise(run, z)), heard)
     return Film(caption, to_uint8(frames), wave, said_of(run.jury, frames))
 
-# %% ../nbs/13_explorer.ipynb #0000003e
+# %% ../nbs/13_explorer.ipynb #00000041
 def said_of(judge,  # judges.Judge
             x):     # (N, *shape)
     "Which instruments a judge names most often, in words."
@@ -312,14 +318,14 @@ def said_of(judge,  # judges.Judge
     best = count.argsort(descending=True)[:3]
     return f'{len(x)} frames, judged ' + ', '.join(f'{judge.classes[named[i]].replace("_", " ")} {int(count[i]) / len(x):.0%}' for i in best)
 
-# %% ../nbs/13_explorer.ipynb #00000041
+# %% ../nbs/13_explorer.ipynb #00000044
 def film_cards(film,    # Film
                n=8):    # how many frames
     "Some frames of a film, evenly spread."
     chosen = np.linspace(0, len(film.frames) - 1, min(n, len(film.frames))).round().astype(int)
     return [Card(f'{k / 10:.1f} s', film.frames[k]) for k in chosen]
 
-# %% ../nbs/13_explorer.ipynb #00000044
+# %% ../nbs/13_explorer.ipynb #00000047
 def given_sound(path, z=0):  # a file, which z
     "A flip-book drawn to a recording."
     wave = read_sound(path)
@@ -335,7 +341,7 @@ def given_picture(path, z=0):  # a file, which z
 
 GIVEN = dict.fromkeys(SOUNDS, given_sound) | dict.fromkeys(PICTURES, given_picture)
 
-# %% ../nbs/13_explorer.ipynb #00000045
+# %% ../nbs/13_explorer.ipynb #00000048
 def explore_file(path,  # of a recording or a picture
                  z=0):  # which z
     "What the models make of a file, as HTML."
@@ -343,7 +349,7 @@ def explore_file(path,  # of a recording or a picture
     if end not in GIVEN: raise ValueError(f'{path}: ends in {end or "nothing"}; give a sound ({", ".join(SOUNDS)}) or a picture ({", ".join(PICTURES)}).')
     return GIVEN[end](path, z)
 
-# %% ../nbs/13_explorer.ipynb #0000004a
+# %% ../nbs/13_explorer.ipynb #0000004d
 def uploads(value):  # of an ipywidgets FileUpload, 7 or 8
     "list of (name, bytes)."
     if isinstance(value, dict): return [(name, bytes(f['content'])) for name, f in value.items()]
@@ -354,11 +360,11 @@ def explore_upload(name,  # of the file
                    z=0):  # which z
     "What the models make of an upload, as HTML; a refusal names the file as its owner does."
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)/Path(name).name
+        path = Path(folder)/(Path(name).name or 'file')
         path.write_bytes(data)
         return answer(explore_file, path=path, z=z).replace(f'{folder}{os.sep}', '')
 
-# %% ../nbs/13_explorer.ipynb #0000004c
+# %% ../nbs/13_explorer.ipynb #0000004f
 def upload_panel():
     "A button to choose a file, a slider for z, and what becomes of the file."
     import ipywidgets as w
@@ -369,7 +375,7 @@ def upload_panel():
     for c in (button, z): c.observe(refresh, names='value')
     return w.VBox([button, z, out])
 
-# %% ../nbs/13_explorer.ipynb #0000004f
+# %% ../nbs/13_explorer.ipynb #00000052
 def arc(a, b,    # (1, d), the ends
         n):      # how many points
     "Points from a to b, (n, d)."
@@ -378,7 +384,7 @@ def arc(a, b,    # (1, d), the ends
     if omega < 1e-3 or omega > math.pi - 1e-3: return a + t * (b - a)
     return (torch.sin((1 - t) * omega) * a + torch.sin(t * omega) * b) / torch.sin(omega)
 
-# %% ../nbs/13_explorer.ipynb #00000052
+# %% ../nbs/13_explorer.ipynb #00000055
 def walk(run,              # a trained model
          a, b,             # sources, (1, *source.shape)
          z_from=0, z_to=0, # which z
@@ -387,15 +393,16 @@ def walk(run,              # a trained model
     ways = [arc(run.code(a).cpu(), run.code(b).cpu(), n), arc(noise(run, z_from), noise(run, z_to), n)]
     return torch.cat([make(run, p[None], z[None]) for p, z in zip(*ways)])
 
-# %% ../nbs/13_explorer.ipynb #00000053
+# %% ../nbs/13_explorer.ipynb #00000056
 def explore_walk(name='S2I-C', instrument='cello', pitch=48, to_instrument='trumpet', to_pitch=70, z=0, to_z=0, steps=8, who=0):
     "Cards along the way from one note to another, with what the judge says."
+    if steps < 2: raise ValueError(f'steps is {steps}; give at least 2.')
     run = model(name)
     a, b = (getattr(play_pair(i, p, who=who), run.source.name) for i, p in ((instrument, pitch), (to_instrument, to_pitch)))
     card = CARDS[run.target.name]
     return [card(x[None], f'{k / max(1, steps - 1):.0%}', note=verdict(run.jury, x[None])) for k, x in enumerate(walk(run, a, b, z, to_z, steps))]
 
-# %% ../nbs/13_explorer.ipynb #00000058
+# %% ../nbs/13_explorer.ipynb #0000005b
 def walk_panel(name='S2I-C'):  # of a model
     "Two notes, two z, and the way between."
     names = PLAYING['instrument']
@@ -405,7 +412,7 @@ def walk_panel(name='S2I-C'):  # of a model
     follow(*controls[:2]); follow(*controls[2:4])
     return box
 
-# %% ../nbs/13_explorer.ipynb #0000005b
+# %% ../nbs/13_explorer.ipynb #0000005e
 def round_trip(there, back,   # trained models, each taking what the other makes
                x,             # (1, *there.source.shape)
                n=3,           # how often there and back
@@ -416,7 +423,7 @@ def round_trip(there, back,   # trained models, each taking what the other makes
             x = make(run, run.code(x), noise(run, z))
             yield run.target, x, run.jury
 
-# %% ../nbs/13_explorer.ipynb #0000005c
+# %% ../nbs/13_explorer.ipynb #0000005f
 def explore_trip(instrument='cello', pitch=48, times=3, z=0, who=0, start='S2I-C', back='I2S'):
     "Cards of a round trip, with what the judges say at each step."
     there, back, pair = model(start), model(back), play_pair(instrument, pitch, who=who)
@@ -425,14 +432,14 @@ def explore_trip(instrument='cello', pitch=48, times=3, z=0, who=0, start='S2I-C
     return [first] + [CARDS[m.name](made, f'step {k}', instrument, note=verdict(judge, made, instrument))
                       for k, (m, made, judge) in enumerate(round_trip(there, back, x, times, z), 1)]
 
-# %% ../nbs/13_explorer.ipynb #00000060
+# %% ../nbs/13_explorer.ipynb #00000063
 def trip_panel():
     "A note, and how often it goes there and back."
     box = panel(explore_trip, instrument=PLAYING['instrument'], pitch=(36, 74, 48), times=(1, 5, 2), z=(0, 30, 0), who=(0, 30, 0))
     follow(*box.children[0].children[:2])
     return box
 
-# %% ../nbs/13_explorer.ipynb #00000063
+# %% ../nbs/13_explorer.ipynb #00000066
 SHIPPED = ('S2I-C', 'I2S')
 
 def models_here(source='sound',       # what they shall take
@@ -449,10 +456,11 @@ def row_of(name):  # of a model
     r = json.loads(card.read_text())['rows'][0]
     return f'{r["steps"]:,} steps, {r["minutes"]:.0f} min; right instrument {r["value"]:.3f} [{r["low"]:.3f}, {r["high"]:.3f}], ceiling {r["ceiling"]:.3f}'
 
-# %% ../nbs/13_explorer.ipynb #00000065
+# %% ../nbs/13_explorer.ipynb #00000068
 def compare(runs,             # dict of name → trained model, all taking one modality
             instrument='cello', pitch=48, z=0, who=0):
     "Given, what each model makes of it, true."
+    if not runs: raise ValueError('there is no model to compare; give at least one.')
     pair, first = play_pair(instrument, pitch, who=who), next(iter(runs.values()))
     given, true = (getattr(pair, m.name) for m in (first.source, first.target))
     card, cards = CARDS[first.target.name], [CARDS[first.source.name](given, 'given', instrument, pair.wave)]
@@ -461,14 +469,14 @@ def compare(runs,             # dict of name → trained model, all taking one m
         cards.append(card(made, name, instrument, note=f'{verdict(run.jury, made, instrument)} · {row_of(name)}'))
     return cards + [card(true, 'true', instrument, pair.wave, verdict(first.jury, true, instrument))]
 
-# %% ../nbs/13_explorer.ipynb #00000068
+# %% ../nbs/13_explorer.ipynb #0000006b
 def compare_panel(runs):  # dict of name → trained model
     "One note through several models."
     box = panel(compare, dict(runs=runs), **{k: PLAYING[k] for k in ('instrument', 'pitch', 'z', 'who')})
     follow(*box.children[0].children[:2])
     return box
 
-# %% ../nbs/13_explorer.ipynb #0000006c
+# %% ../nbs/13_explorer.ipynb #0000006f
 SPLITS = ('train', 'dev', 'test')
 
 def rows_of(arrays,              # of `build_orchestra`
@@ -485,7 +493,7 @@ def rows_of(arrays,              # of `build_orchestra`
     if pitch is None: return rows[arrays['ms'][rows].argsort()]
     return rows[np.nan_to_num(np.abs(arrays['pitch'][rows] - pitch), nan=999).argsort(kind='stable')]
 
-# %% ../nbs/13_explorer.ipynb #0000006d
+# %% ../nbs/13_explorer.ipynb #00000070
 def browse(arrays, instrument='cello', split='test', song=0, pitch=None, n=6):
     "Cards of n pairs of a song: evenly spread over it, or those nearest in pitch."
     rows = rows_of(arrays, instrument, split, song, pitch)
@@ -494,7 +502,7 @@ def browse(arrays, instrument='cello', split='test', song=0, pitch=None, n=6):
     waves, pictures = windows_of(arrays, rows), to_uint8(arrays['picture'][rows])
     return [Card(t, x, torch.from_numpy(w), f'{instrument}, {split}, song {int(arrays["song"][r])}'.replace('_', ' ')) for t, x, w, r in zip(told, pictures, waves, rows)]
 
-# %% ../nbs/13_explorer.ipynb #00000070
+# %% ../nbs/13_explorer.ipynb #00000073
 def browse_panel(arrays):  # of `build_orchestra`
     "Instrument, split, song; and a pitch, when it is wanted."
     pick = lambda instrument, split, song, by_pitch, pitch: browse(arrays, instrument, split, song, pitch if by_pitch == 'nearest in pitch' else None)
@@ -502,7 +510,7 @@ def browse_panel(arrays):  # of `build_orchestra`
     follow(box.children[0].children[0], box.children[0].children[-1])
     return box
 
-# %% ../nbs/13_explorer.ipynb #00000073
+# %% ../nbs/13_explorer.ipynb #00000076
 def thumbs(x):  # (N, C, H, W): uint8, or in [-1, 1]
     "Small copies as rows, (N, C·16·16)."
     small = lambda part: F.adaptive_avg_pool2d(to_picture(part) if part.dtype == torch.uint8 else part.float(), 16).flatten(1)
@@ -514,7 +522,7 @@ def nearest(made,    # (N, n) thumbs
     "Distances (N, k), rising, and which of the bank they belong to (N, k)."
     return (torch.cdist(made, bank) / made.shape[1] ** .5).topk(min(k, len(bank)), largest=False)
 
-# %% ../nbs/13_explorer.ipynb #00000078
+# %% ../nbs/13_explorer.ipynb #0000007b
 def neighbours(made,    # (1, 3, 64, 64) in [-1, 1]
                arrays,  # of `build_orchestra`
                rows,    # those of training
@@ -526,7 +534,7 @@ def neighbours(made,    # (1, 3, 64, 64) in [-1, 1]
     told = [f'{INSTRUMENTS[arrays["label"][j]]}, song {arrays["song"][j]}'.replace('_', ' ') for j in r]
     return [Card('made', to_uint8(made)[0])] + [Card(f'nearest {n}: {far:.3f}', to_uint8(arrays['picture'][[j]])[0], None, t) for n, (far, j, t) in enumerate(zip(d, r, told), 1)]
 
-# %% ../nbs/13_explorer.ipynb #0000007d
+# %% ../nbs/13_explorer.ipynb #00000080
 def update_times(f, values, clock=time.process_time):
     "Milliseconds of one call of f for each dict of arguments."
     taken = []

@@ -1,0 +1,340 @@
+"The explorer's callbacks with plain arguments, at the ends of their ranges, with bad files; the widgets that only call them."
+import io, json, math
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from PIL import Image
+
+from avgen_nb import explorer
+from avgen_nb.explorer import (CARDS, GIVEN, PLAYING, SHIPPED, Card, Film, answer, arc, audio_html, browse, browse_panel, card_html, cards_html, compare,
+                               compare_panel, explore, explore_file, explore_trip, explore_upload, explore_walk, film_cards, film_html, film_of, follow,
+                               heard_pitch, live, make, model, models_here, nearest, neighbours, noise, note_name, note_panel, panel, play_pair, round_trip,
+                               row_of, rows_of, sheet, still, thumbs, trip_panel, update_times, upload_panel, uploads, verdict, walk, walk_panel)
+from avgen_nb.orchestra import build_orchestra
+from avgen_nb.players import INSTRUMENTS, RANGES
+from avgen_nb.sound import SAMPLE_RATE, tone
+
+
+@pytest.fixture(scope='module')
+def arrays(): return build_orchestra('small', progress=False)
+
+
+class Tags(HTMLParser):
+    "Stops if a tag is closed that was not opened; remembers images, players and their words."
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen = [], []
+        self.feed(text)
+        assert self.open == []
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in ('img', 'br'): self.open.append(tag)
+    def handle_endtag(self, tag): assert self.open.pop() == tag
+
+
+def wav(wave, rate=SAMPLE_RATE):
+    sf.write(file := io.BytesIO(), np.asarray(wave), rate, format='WAV', subtype='PCM_16')
+    return file.getvalue()
+
+def picture(mode='RGB', kind='PNG', size=(90, 70)):
+    Image.new(mode, size).save(file := io.BytesIO(), kind)
+    return file.getvalue()
+
+
+# --- cards
+
+def test_whatever_is_seen_or_heard_has_words():
+    page = Tags(cards_html([Card('a "quoted" <b>', np.zeros((4, 4, 3), np.uint8), tone(60), '<i>'), Card('words')]))
+    assert all(a['alt'] for t, a in page.seen if t == 'img') and all(a['aria-label'] for t, a in page.seen if t == 'audio')
+    assert not {'b"', 'i'} & {t for t, _ in page.seen}
+
+
+def test_no_colour_is_set_so_both_themes_can_be_read():
+    assert 'color' not in cards_html(explore())
+
+
+@pytest.mark.parametrize('cards', [[], [Card('words only')], [Card('silence', None, torch.zeros(SAMPLE_RATE // 2))], [Card('x' * 200, np.zeros((4, 4, 3), np.uint8))] * 11])
+def test_stills_of_anything(cards): assert Image.open(io.BytesIO(still(cards).data)).format == 'JPEG'
+
+
+# --- a note and its player
+
+@pytest.mark.parametrize('name', SHIPPED)
+@pytest.mark.parametrize('instrument', INSTRUMENTS)
+def test_every_instrument_at_its_ends(name, instrument):
+    low, high = RANGES[instrument]
+    for pitch, loudness, phase in ((low, 0, 0), (high, 1, 1)):
+        given, made, true = explore(name, instrument, pitch, loudness, phase)
+        assert 'judged' in made.note + true.note
+        for card in (given, made, true):
+            if card.wave is not None: assert torch.isfinite(card.wave).all() and card.wave.abs().max() <= 1
+            else: assert card.image.shape == (64, 64, 3)
+
+
+def test_values_out_of_range_are_brought_in():
+    far, near = play_pair('tuba', 999, 7, -3), play_pair('tuba', RANGES['tuba'][1], 1, 0)
+    assert torch.equal(far.wave, near.wave) and torch.equal(far.picture, near.picture)
+
+
+@pytest.mark.parametrize('bad, says', [(dict(instrument='kazoo'), 'kazoo'), (dict(pitch=math.nan), 'pitch'), (dict(loudness=math.inf), 'loudness'), (dict(who=-1), 'who')])
+def test_play_refuses(bad, says):
+    with pytest.raises(ValueError, match=says): play_pair(**bad)
+
+
+def test_the_same_arguments_give_the_same_cards():
+    a, b = explore('I2S', 'horn', 50, z=4), explore('I2S', 'horn', 50, z=4)
+    assert torch.equal(a[1].wave, b[1].wave)
+
+
+def test_what_each_model_is_given_is_all_it_knows():
+    image = lambda **k: explore('S2I-C', 'violin', **k)[1].image
+    assert (image(phase=.1) == image(phase=.9)).all()
+    assert (image(pitch=60) != image(pitch=80)).any()
+    wave = lambda **k: explore('I2S', 'violin', **k)[1].wave
+    assert not torch.equal(wave(phase=.1), wave(phase=.9)) and not torch.equal(wave(z=0), wave(z=1))
+
+
+def test_louder_is_louder():
+    level = [float(play_pair('oboe', 70, v).wave.std()) for v in (.2, .5, .8)]
+    assert level[0] < level[1] < level[2]
+
+
+@pytest.mark.parametrize('midi, name', [(60, 'C4'), (69.4, 'A4 +40 cents'), (58.9, 'B3 -10 cents'), (61, 'C♯4'), (math.nan, 'no pitch'), (0, 'C-1')])
+def test_note_names(midi, name): assert note_name(midi) == name
+
+
+def test_pitch_is_heard(): assert heard_pitch(tone(52), 'cello') == 'E3' and heard_pitch(torch.zeros(22050)) == 'no pitch'
+
+
+def test_make_is_generate():
+    for name in SHIPPED:
+        run, pair = model(name), play_pair()
+        x = getattr(pair, run.source.name)
+        assert torch.equal(make(run, run.code(x), noise(run, 5)), run.generate(x, seed=5))
+
+
+def test_unknown_model():
+    with pytest.raises(ValueError, match='S2I-Z'): explore('S2I-Z')
+
+
+# --- panels
+
+def test_answers_and_refusals():
+    assert answer(lambda: 'x') == 'x' and '<figure' in answer(lambda: [Card('x')])
+    def refuse(): raise ValueError('<file>: no')
+    assert answer(refuse) == '<p role="alert"><b>That does not work:</b> &lt;file&gt;: no</p>'
+
+
+def test_a_panel_replaces_what_it_showed():
+    calls = []
+    box = panel(lambda a, b: calls.append((a, b)) or f'{a} {b}', a=(0, 300, 1), b=(0., 1., .5))
+    slider, out = box.children[0].children[0], box.children[1]
+    for k in range(2, 202): slider.value = k
+    assert out.value == '201 0.5' and len(calls) == 201 and len(box.children) == 2
+
+
+def test_a_panel_outlives_a_refusal():
+    def fussy(a):
+        if a == 2: raise ValueError('not two')
+        return str(a)
+    box = panel(fussy, a=(0, 9, 1))
+    slider, out = box.children[0].children[0], box.children[1]
+    slider.value = 2
+    assert 'not two' in out.value
+    slider.value = 3
+    assert out.value == '3'
+
+
+def test_pitch_follows_the_instrument():
+    box = panel(lambda instrument, pitch: 'x', instrument=PLAYING['instrument'], pitch=PLAYING['pitch'])
+    instrument, pitch = box.children[0].children
+    follow(instrument, pitch)
+    for name in (*INSTRUMENTS, *reversed(INSTRUMENTS)):
+        instrument.value = name
+        assert (pitch.min, pitch.max) == RANGES[name] and pitch.min <= pitch.value <= pitch.max
+
+
+def test_every_panel_opens_and_answers(arrays):
+    for box in (note_panel(), note_panel('I2S'), walk_panel(), trip_panel(), compare_panel({'S2I-C': model('S2I-C')}), browse_panel(arrays)):
+        controls, out = box.children[0].children, box.children[1]
+        before = out.value
+        controls[0].value = 'tuba'
+        assert 'role="alert"' not in before + out.value and '<figure' in before and out.value != before
+
+
+def test_controls_say_what_they_are():
+    for c in note_panel().children[0].children: assert c.description and c.layout.width
+
+
+def test_live_or_still(monkeypatch):
+    cards = [Card('x', np.zeros((4, 4, 3), np.uint8))]
+    monkeypatch.delenv('AVGEN_STILL', raising=False)
+    assert live('the widget', cards) == 'the widget'
+    monkeypatch.setenv('AVGEN_STILL', '1')
+    assert live('the widget', cards).data[:2] == b'\xff\xd8'
+
+
+# --- files
+
+def test_a_recording_of_any_shape():
+    for data in (wav(tone(60, 1.)), wav(tone(60, .06)), wav(np.stack([tone(60, .5)] * 2, 1), 8000)):
+        text = explore_upload('a.wav', data)
+        assert 'frames, judged' in text and Tags(text)
+
+
+def test_ten_frames_a_second():
+    film = film_of(tone(60, 2.))
+    assert len(film.frames) == 16 and film.frames.dtype == np.uint8 and len(film.wave) == 2 * SAMPLE_RATE
+
+
+def test_a_long_recording_is_cut_and_says_so(monkeypatch):
+    monkeypatch.setattr(explorer, 'LONGEST', 1)
+    assert 'the first 1 s of 2' in explore_upload('a.wav', wav(tone(60, 2.))) and '6 frames' in explore_upload('a.wav', wav(tone(60, 2.)))
+
+
+@pytest.mark.parametrize('mode, kind, end', [('RGB', 'PNG', 'png'), ('RGBA', 'PNG', 'png'), ('P', 'PNG', 'png'), ('L', 'JPEG', 'jpg'), ('CMYK', 'JPEG', 'jpeg'), ('I;16', 'PNG', 'PNG')])
+def test_a_picture_of_any_mode(mode, kind, end):
+    text = explore_upload(f'a.{end}', picture(mode, kind))
+    assert '<audio' in text and 'judged' in text and 'role="alert"' not in text
+
+
+@pytest.mark.parametrize('name, data, says', [
+    ('a.wav', b'', 'empty'), ('a.wav', b'RIFF not really', 'cannot be read'), ('a.mp3', b'\0' * 500, 'cannot be read'), ('a.txt', b'la', 'ends in .txt'), ('a', b'la', 'ends in nothing'),
+    ('a.wav', wav(tone(60))[:3000], 'cut short'), ('a.wav', wav(np.zeros(22050)), 'silent'), ('a.wav', wav(np.ones(20) * .1), 'give at least'),
+    ('a.png', b'', 'not a readable picture'), ('a.png', picture()[:60], 'not a readable picture'), ('a.jpg', b'GIF89a', 'not a readable picture'), ('a.png', picture(size=(3, 90)), 'too few'),
+    ('', b'la', 'ends in nothing')])
+def test_what_cannot_be_read_is_told_in_one_sentence(name, data, says):
+    text = explore_upload(name, data)
+    assert text.startswith('<p role="alert">') and says in text and '/tmp' not in text and text.count('. ') == 0
+
+
+def test_a_name_is_only_a_name(tmp_path):
+    text = explore_upload('../../<b>evil</b>.wav', wav(tone(60)))
+    assert '<b>evil' not in text and 'frames' in text
+
+
+def test_a_missing_file():
+    with pytest.raises(ValueError, match='no such sound file'): explore_file('nowhere.wav')
+
+
+def test_uploads_of_both_ipywidgets():
+    assert uploads(()) == uploads({}) == []
+    assert uploads({'a.png': {'content': b'1'}}) == uploads(({'name': 'a.png', 'content': memoryview(b'1')},)) == [('a.png', b'1')]
+
+
+def test_the_upload_panel_shows_what_was_given():
+    box = upload_panel()
+    button, z, out = box.children
+    assert all(end in out.value for end in GIVEN)
+    button.value = ({'name': 'a.txt', 'type': '', 'size': 1, 'content': b'x', 'last_modified': __import__('datetime').datetime(2026, 1, 1)},)
+    assert 'ends in .txt' in out.value
+
+
+def test_sheets_and_films():
+    frames = np.random.default_rng(0).integers(0, 255, (45, 8, 8, 3), dtype=np.uint8)
+    whole = sheet(frames)
+    assert whole.shape == (24, 160, 3)
+    for k in (0, 19, 20, 44): assert (whole[k // 20 * 8:k // 20 * 8 + 8, k % 20 * 8:k % 20 * 8 + 8] == frames[k]).all()
+    page = Tags(film_html(Film('a <film>', frames, tone(60, 5.))))
+    step = next(a for t, a in page.seen if t == 'audio')['onplay']
+    assert 'Math.min(44' in step and '{' in step and '{{' not in step
+    assert len(film_cards(Film('x', frames[:1], tone(60)))) == 1 and len(film_cards(Film('x', frames, tone(60)), 3)) == 3
+
+
+# --- walks and trips
+
+@pytest.mark.parametrize('a, b', [([[1., 0.]], [[0., 1.]]), ([[1., 0.]], [[1., 0.]]), ([[1., 0.]], [[-1., 0.]]), ([[0., 0.]], [[1., 0.]])])
+def test_arcs_end_where_they_should(a, b):
+    way = arc(torch.tensor(a), torch.tensor(b), 5)
+    assert torch.isfinite(way).all() and torch.allclose(way[0], torch.tensor(a[0])) and torch.allclose(way[-1], torch.tensor(b[0]), atol=1e-6)
+
+
+def test_a_walk_begins_and_ends_at_its_ends():
+    run, (a, b) = model('S2I-C'), (play_pair(i).sound for i in ('flute', 'tuba'))
+    made = walk(run, a, b, 1, 2, 4)
+    assert torch.allclose(made[:1], run.generate(a, seed=1), atol=1e-4) and torch.allclose(made[-1:], run.generate(b, seed=2), atol=1e-4)
+
+
+@pytest.mark.parametrize('steps', [1, 0, -3])
+def test_too_few_steps(steps):
+    with pytest.raises(ValueError, match='at least 2'): explore_walk(steps=steps)
+
+
+def test_a_trip_goes_there_and_back():
+    there, back = model('S2I-C'), model('I2S')
+    kinds = [m.name for m, x, judge in round_trip(there, back, play_pair().sound, 2)]
+    assert kinds == ['picture', 'sound'] * 2
+    assert [c.wave is None for c in explore_trip(times=1)] == [False, True, False]
+    assert [c.wave is None for c in explore_trip(times=1, start='I2S', back='S2I-C')] == [True, False, True]
+
+
+def test_verdicts_say_right_or_wrong_in_signs():
+    run = model('S2I-C')
+    x = play_pair('cello').picture
+    assert verdict(run.jury, x, 'cello') == '✓ judged cello, ' + verdict(run.jury, x).split(', ')[1]
+    assert verdict(run.jury, x, 'tuba').startswith('✗ judged')
+
+
+# --- comparing and browsing
+
+def test_own_runs_are_found(tmp_path):
+    import shutil
+    from importlib.resources import files
+    shutil.copytree(str(files('avgen_nb')/'models'/'S2I-C'), tmp_path/'mine')
+    (tmp_path/'mine'/'card.json').unlink()
+    names = models_here(places=(tmp_path, 'nowhere'))
+    assert names == ['S2I-C', str(tmp_path/'mine')] and row_of(names[1]) == 'not scored yet'
+    cards = compare({n: model(n) for n in names})
+    assert len(cards) == 4 and (cards[1].image == cards[2].image).all()
+
+
+def test_nothing_to_compare():
+    with pytest.raises(ValueError, match='no model'): compare({})
+
+
+def test_rows_are_of_one_song(arrays):
+    for song in (0, 5, -1):
+        rows = rows_of(arrays, 'sax', 'train', song)
+        assert len(set(arrays['song'][rows])) == 1 and (np.diff(arrays['ms'][rows]) == 100).all()
+        assert (arrays['split'][rows] == 0).all() and (arrays['label'][rows] == INSTRUMENTS.index('sax')).all()
+    assert browse(arrays, 'sax', n=1)[0].image.shape == (64, 64, 3) and len(browse(arrays, n=500)) == len(browse(arrays, pitch=48, n=500))
+
+
+@pytest.mark.parametrize('bad', [dict(instrument='kazoo'), dict(split='all')])
+def test_rows_refuse(arrays, bad):
+    with pytest.raises(ValueError, match=next(iter(bad.values()))): rows_of(arrays, **bad)
+
+
+def test_a_copy_is_found_and_a_stranger_is_not(arrays):
+    train, test = (np.flatnonzero(arrays['split'] == k) for k in (0, 2))
+    bank = thumbs(arrays['picture'][train])
+    d, i = nearest(thumbs(arrays['picture'][train[[3, 40]]]), bank)
+    assert d.max() < 1e-3 and (torch.from_numpy(arrays['picture'][train[i[:, 0]]]) == torch.from_numpy(arrays['picture'][train[[3, 40]]])).all()
+    assert nearest(thumbs(arrays['picture'][test[::9]]), bank)[0].min() > .02
+    made = torch.from_numpy(arrays['picture'][train[[3]]]).float() / 127.5 - 1
+    assert neighbours(made, arrays, train, bank)[1].caption == 'nearest 1: 0.000'
+    assert nearest(bank[:1], bank[:2], 9)[0].shape == (1, 2)
+
+
+def test_thumbs_of_sounds(arrays): assert thumbs(arrays['lms'][:3]).shape == (3, 256)
+
+
+# --- time, and what is saved
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', SHIPPED)
+def test_an_update_takes_less_than_150_ms(name):
+    values = [dict(name=name, pitch=40 + k % 30, z=k) for k in range(50)]
+    answer(explore, **values[0])
+    assert np.percentile(update_times(lambda **v: answer(explore, **v), values), 95) < 150
+
+
+def test_no_widget_is_saved(root):
+    for path in (root/'nbs').rglob('*.ipynb'):
+        if '.ipynb_checkpoints' in str(path): continue
+        nb = json.loads(path.read_text(encoding='utf-8'))
+        kinds = {k for c in nb['cells'] for o in c.get('outputs', []) for k in o.get('data', {})}
+        assert not any('widget' in k for k in kinds) and 'widgets' not in nb['metadata']
