@@ -497,7 +497,7 @@ def rows_of(arrays,              # of `build_orchestra`
 def browse(arrays, instrument='cello', split='test', song=0, pitch=None, n=6):
     "Cards of n pairs of a song: evenly spread over it, or those nearest in pitch."
     rows = rows_of(arrays, instrument, split, song, pitch)
-    rows = rows[:n] if pitch is not None else rows[np.linspace(0, len(rows) - 1, n).round().astype(int)]
+    rows = rows[:n] if pitch is not None else rows[np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int)]
     told = [f'{arrays["ms"][r] / 1000 - .5:.1f} s, {note_name(float(arrays["pitch"][r])) if np.isfinite(arrays["pitch"][r]) else "a rest"}' for r in rows]
     waves, pictures = windows_of(arrays, rows), to_uint8(arrays['picture'][rows])
     return [Card(t, x, torch.from_numpy(w), f'{instrument}, {split}, song {int(arrays["song"][r])}'.replace('_', ' ')) for t, x, w, r in zip(told, pictures, waves, rows)]
