@@ -8,11 +8,12 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quie
 COLAB = .venv-colab
 COLAB_PYTHON ?= $(shell python3.13 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON))
 
-.PHONY: help demo test colab-test lab site reproduce links readme contact bank bench clean
+.PHONY: help demo test browser-test colab-test lab site reproduce links readme contact bank bench clean
 help:
 	@echo "make demo     a gallery of pictures made from sounds, and sounds made from pictures: demo/index.html"
 	@echo "make test     every check: notebooks clean and exported, lessons run, pytest"
 	@echo "make colab-test [ONLY=10]   every notebook as its Colab badge opens it, in .venv-colab (a copy of Colab's versions)"
+	@echo "make browser-test   the explorer in a real JupyterLab and Chromium (apt install chromium); AVGEN_SCREENSHOTS=DIR keeps pictures of the page"
 	@echo "make lab      JupyterLab at the first lesson"
 	@echo "make site     the lessons as pages that open without a server: site/index.html"
 	@echo "make reproduce PAPER=chen2017 BUDGET=test|cpu|gpu [DATA=DIR]   a paper's experiments, and its ledger: runs/chen2017/cpu/chen2017.html"
@@ -31,6 +32,9 @@ test: $(VENV)/.dev
 
 colab-test: $(COLAB)/.colab
 	@$(COLAB)/bin/python scripts/colab_test.py $(ONLY)
+
+browser-test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m browser -q --durations=5
 
 lab: $(VENV)/.dev
 	$(BIN)/jupyter lab nbs/00_show.ipynb

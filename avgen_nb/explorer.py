@@ -44,6 +44,7 @@ class Card(NamedTuple):
     image: np.ndarray = None  # uint8 (H, W, 3)
     wave: object = None       # (T,) in [-1, 1], 44.1 kHz
     note: str = ''            # what is said of it
+    width: int = 170          # on the page, pixels
 
 # %% ../nbs/13_explorer.ipynb #00000009
 def uri(data,   # bytes of a file
@@ -82,9 +83,9 @@ def card_html(card, fast=False):  # Card, or one of the kinds to come; quick rat
     parts = [] if card.image is None else [image_html(card.image, card.caption)]
     if card.wave is not None:
         parts += [image_html(sound_image(card.wave), f'Spectrogram: {card.caption}'), audio_html(card.wave, card.caption, fast)]
-    return figure_html(''.join(parts), card.caption, card.note)
+    return figure_html(''.join(parts), card.caption, card.note, card.width)
 
-def figure_html(inside, caption, note='', width=170):
+def figure_html(inside, caption, note, width):
     "A `<figure>` with its words."
     words = f'<b>{html.escape(caption)}</b><br>{html.escape(note)}'
     return f'<figure style="margin:0;width:{width}px">{inside}<figcaption style="font-size:13px;line-height:1.3">{words}</figcaption></figure>'
@@ -111,7 +112,8 @@ def still(cards,     # list of Card
     tiles = [(c.caption, c.note, x) for c in cards for x in images_of(c)]
     cols = max(1, min(cols, len(tiles)))
     rows = max(1, -(-len(tiles) // cols))
-    fig = Figure(figsize=(1.55 * cols, 2.05 * rows), layout='constrained', dpi=72)
+    deep = .13 * max([1, *(folded(note).count('\n') for _, note, _ in tiles)])
+    fig = Figure(figsize=(1.55 * cols, (1.9 + deep) * rows), layout='constrained', dpi=72)
     for ax in fig.subplots(rows, cols, squeeze=False).flat: ax.axis('off')
     for ax, (caption, note, x) in zip(fig.axes, tiles):
         ax.imshow(x, aspect='auto')
@@ -271,10 +273,10 @@ def control(name,    # shown beside it
             values): # (low, high, start), a list to choose from, a tuple of names of which any may be chosen, or a bool
     "A slider, a list or a tick box. All are reached with Tab; arrow keys move, Space ticks."
     import ipywidgets as w
-    look = dict(description={'name': 'model'}.get(name, name.replace('_', ' ')), style={'description_width': '96px'}, layout=w.Layout(width='310px'))
+    look = dict(description={'name': 'model', 'names': 'models'}.get(name, name.replace('_', ' ')), style={'description_width': '96px'}, layout=w.Layout(width='310px'))
     if isinstance(values, bool): return w.Checkbox(value=values, **look)
     if isinstance(values, list): return w.Dropdown(options=values, value=values[0], **look)
-    if isinstance(values[0], str): return w.SelectMultiple(options=values, value=values, rows=min(5, len(values)), **look)
+    if isinstance(values[0], str): return w.SelectMultiple(options=values, value=values, rows=min(max(2, len(values)), 5), **look)
     low, high, start = values
     if isinstance(start, int): return w.IntSlider(value=start, min=low, max=high, **look)
     return w.FloatSlider(value=start, min=low, max=high, step=.05, **look)
@@ -294,7 +296,7 @@ def panel(callback,     # returns HTML or cards
           **choices):   # arguments that move: what `control` takes
     "Controls beside what the callback makes of them."
     import ipywidgets as w
-    controls, out, busy = {k: control(k, v) for k, v in choices.items()}, w.HTML(), []
+    controls, out, busy = {k: control(k, v) for k, v in choices.items()}, w.HTML(layout=w.Layout(flex='1 1 540px')), []
     switch = [control('play at once', False)] * aloud
     def refresh(change=None):
         if busy: return
@@ -396,6 +398,7 @@ def pose_html(pose: Pose, fast=False):  # fast is for sounds
 def explore_pose(name='I2S', instrument='cello', pitch=48, loudness=.6, phase=.5, z=0, who=0):
     "As `explore`, the given picture with joints to drag."
     given, *others = explore(name, instrument, pitch, loudness, phase, z, who)
+    pitch = within(pitch, *RANGES[instrument], 'pitch')
     at = keypoints(instrument, Moment(pitch, loudness, phase), draw_look(instrument, who))
     joints = {j: tuple(at[KEYPOINTS.index(j)].tolist()) for j in handles(instrument, who)}
     how = 'Drag a ring: ' + ', '.join(f'{j.replace("_", " ")} for the {c}' for j, c in handles(instrument, who).items())
@@ -507,12 +510,12 @@ def uploads(value):  # of an ipywidgets FileUpload, 7 or 8
     if isinstance(value, dict): return [(name, bytes(f['content'])) for name, f in value.items()]
     return [(f['name'], bytes(f['content'])) for f in value]
 
-def explore_upload(name,   # of the file
+def explore_upload(file,   # its name
                    data,   # its bytes
                    **how): # name of a model, z
     "What a model makes of an upload, as HTML; a refusal names the file as its owner does."
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)/(Path(name).name or 'file')
+        path = Path(folder)/(Path(file).name or 'file')
         path.write_bytes(data)
         return answer(lambda: explore_file(path, **how)).replace(f'{folder}{os.sep}', '')
 
@@ -533,7 +536,7 @@ def upload_panel():
     import ipywidgets as w
     button, given = w.FileUpload(accept=','.join(GIVEN), multiple=False, description='Choose a file'), []
     hears, sees, z = control('hears', models_here('sound')), control('sees', models_here('picture')), control('z', (0, 30, 0))
-    z.continuous_update, out = False, w.HTML('<p>A sound or a picture: ' + ', '.join(GIVEN) + '.</p>')
+    z.continuous_update, out = False, w.HTML('<p>A sound or a picture: ' + ', '.join(GIVEN) + '.</p>', layout=w.Layout(flex='1 1 540px'))
     def refresh(change=None):
         if not given: return
         name = (hears if Path(given[0]).suffix.lower() in SOUNDS else sees).value
@@ -609,7 +612,7 @@ def explore_walk(name='S2I-C', instrument='cello', pitch=48, to_instrument='trum
     k = np.linspace(0, len(seen) - 1, steps).round().astype(int)
     film = Film(f'from {instrument} to {to_instrument} by {name}'.replace('_', ' '), seen, heard, f'z {z} to {to_z}')
     strip = zip(k, verdicts(walk.run.jury, walk.way[torch.from_numpy(k)]))
-    return [film] + [Card(f'{i / (len(seen) - 1):.0%} of the way', seen[i], None, said) for i, said in strip]
+    return [film] + [Card(f'{i / (len(seen) - 1):.0%}', seen[i], None, said, 104) for i, said in strip]
 
 # %% ../nbs/13_explorer.ipynb #0000007b
 def walk_panel():
@@ -746,9 +749,10 @@ def neighbours(made,    # (1, 3, 64, 64) in [-1, 1]
                rows,    # those of training
                bank,    # their thumbs
                k=4):
-    "Cards: what was made, and the training pairs nearest to it."
-    d, i = (x[0].tolist() for x in nearest(thumbs(made), bank, k))
-    r = [rows[j] for j in i]
+    "Cards: what was made, and the training pairs nearest to it, each of another song."
+    far, i = (x[0].tolist() for x in nearest(thumbs(made), bank, len(bank)))
+    first = {arrays['song'][rows[j]]: (d, rows[j]) for d, j in zip(far[::-1], i[::-1])}   # of each song the nearest
+    d, r = zip(*sorted(first.values())[:k])
     told = [f'{INSTRUMENTS[arrays["label"][j]]}, song {arrays["song"][j]}'.replace('_', ' ') for j in r]
     return [Card('made', to_uint8(made)[0])] + [Card(f'nearest {n}: {far:.3f}', to_uint8(arrays['picture'][[j]])[0], None, t) for n, (far, j, t) in enumerate(zip(d, r, told), 1)]
 

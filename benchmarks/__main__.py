@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 import avgen_nb
-from benchmarks import data, features, measure, training
+from benchmarks import data, explorer, features, measure, training
 from benchmarks.measure import device_name
 
 ALL = {'lms-librosa': features.lms_librosa, 'lms-torchaudio': features.lms_torchaudio, 'cqt-librosa': features.cqt_librosa,
        's2i-step': training.s2i_step, 'data-share': training.data_share, 'orchestra': data.orchestra, 'prepare': data.prepare, 'growth': data.growth,
-       'memory': data.memory, 'import': data.import_time}
+       'memory': data.memory, 'import': data.import_time, 'explorer': explorer.explorer}
 
 
 def table(rows):
@@ -40,10 +40,11 @@ def main(argv=None):
     device, rows = device_name() + (', CPU seconds' if args.clock == 'cpu' else ''), []
     print(f'{device}, torch {torch.__version__}, avgen_nb {avgen_nb.__version__}', flush=True)
     for n in args.names or ALL:
-        row = ALL[n](args.rounds)
-        row.device, row.version = device, avgen_nb.__version__
-        rows.append(row)
-        print(f'{n}: {row.ours}; {row.peer}; {row.ratio}', file=sys.stderr, flush=True)
+        found = ALL[n](args.rounds)
+        for row in found if isinstance(found, list) else [found]:
+            row.device, row.version = device, avgen_nb.__version__
+            rows.append(row)
+            print(f'{row.what if isinstance(found, list) else n}: {row.ours}; {row.peer}; {row.ratio}', file=sys.stderr, flush=True)
     print(table(rows))
     lines = ''.join(json.dumps(r.as_dict(), ensure_ascii=False) + '\n' for r in rows)
     if args.out: args.out.write_text(lines, encoding='utf-8')

@@ -1,5 +1,5 @@
 "The explorer's callbacks with plain arguments, at the ends of their ranges, with bad files; the widgets that only call them."
-import io, json, math
+import base64, gc, io, json, math, shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -9,13 +9,17 @@ import torch
 from PIL import Image
 
 from avgen_nb import explorer
-from avgen_nb.explorer import (CARDS, GIVEN, PLAYING, SHIPPED, Card, Film, answer, arc, audio_html, browse, browse_panel, card_html, cards_html, compare,
-                               compare_panel, explore, explore_file, explore_trip, explore_upload, explore_walk, film_cards, film_html, film_of, follow,
-                               heard_pitch, live, make, model, models_here, nearest, neighbours, noise, note_name, note_panel, panel, play_pair, round_trip,
-                               row_of, rows_of, sheet, still, thumbs, trip_panel, update_times, upload_panel, uploads, verdict, walk, walk_panel)
+from avgen_nb.explorer import (GIVEN, HOME, PLAYING, Card, Film, Pose, answer, arc, browse, browse_by, browse_panel, card_html, cards_html, compare, compare_panel,
+                               copies_panel, dragged, explore, explore_copies, explore_file, explore_models, explore_pose, explore_trip, explore_upload, explore_walk, faded,
+                               film_cards, film_of, fit, handles, heard_pitch, joint_ways, ledger_row, ledger_words, live, make, model, models_here, moves, nearest, neighbours,
+                               noise, note_name, note_panel, panel, play_pair, pose_panel, put, recording, round_trip, rows_of, sheet, show_cards, still, thumbs, touch,
+                               trip_panel, update_times, upload_panel, uploads, verdict, verdicts, walk, walk_panel)
 from avgen_nb.orchestra import build_orchestra
-from avgen_nb.players import INSTRUMENTS, RANGES
+from avgen_nb.players import INSTRUMENTS, KEYPOINTS, RANGES, Moment, draw_look, keypoints
 from avgen_nb.sound import SAMPLE_RATE, tone
+
+
+SHIPPED = ('S2I-C', 'I2S')
 
 
 @pytest.fixture(scope='module')
@@ -32,6 +36,7 @@ class Tags(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.seen.append((tag, dict(attrs)))
         if tag not in ('img', 'br'): self.open.append(tag)
+    def handle_startendtag(self, tag, attrs): self.seen.append((tag, dict(attrs)))
     def handle_endtag(self, tag): assert self.open.pop() == tag
 
 
@@ -53,7 +58,7 @@ def test_whatever_is_seen_or_heard_has_words():
 
 
 def test_no_colour_is_set_so_both_themes_can_be_read():
-    assert 'color' not in cards_html(explore())
+    assert 'color' not in cards_html(explore()) + cards_html(explore_walk()[:2])
 
 
 @pytest.mark.parametrize('cards', [[], [Card('words only')], [Card('silence', None, torch.zeros(SAMPLE_RATE // 2))], [Card('x' * 200, np.zeros((4, 4, 3), np.uint8))] * 11])
@@ -136,6 +141,49 @@ def test_a_panel_replaces_what_it_showed():
     assert out.value == '201 0.5' and len(calls) == 201 and len(box.children) == 2
 
 
+def all_widgets():
+    "Every widget that is alive, in ipywidgets 7 and 8."
+    from ipywidgets.widgets import widget
+    return len(getattr(widget, '_instances', None) or widget.Widget.widgets)
+
+
+def parts(box): return sum(map(parts, getattr(box, 'children', ())), 1)
+
+
+@pytest.mark.parametrize('make_panel, control, n', [(note_panel, 'pitch', 200), (pose_panel, 'pitch', 30), (walk_panel, 'z', 30), (trip_panel, 'z', 30), (compare_panel, 'z', 30)])
+def test_updates_leave_nothing_behind(make_panel, control, n, monkeypatch):
+    import matplotlib.pyplot as plt
+    monkeypatch.setattr(explorer, 'lms_to_wave', lambda x, *a, length=22050: x.new_zeros(len(x), length))   # the slow part, not what is tested
+    box = make_panel()
+    slider, out = box.controls[control], box.children[1]
+    def held():
+        gc.collect()
+        return all_widgets(), parts(box), len(plt.get_fignums()), out.value.count('<figure'), out.value.count('<audio')
+    def move(n):
+        for k in range(n): slider.value = slider.min + (slider.value - slider.min + 1) % (slider.max - slider.min + 1)
+    move(10)
+    before, objects = held(), len(gc.get_objects())
+    move(n)
+    assert held() == before and len(gc.get_objects()) - objects < 100
+
+
+def test_one_refresh_for_one_change_of_instrument():
+    calls = []
+    box = panel(lambda **v: calls.append(v) or 'x', follows={'pitch': 'instrument'}, instrument=PLAYING['instrument'], pitch=PLAYING['pitch'])
+    box.controls['instrument'].value = 'violin'
+    assert len(calls) == 2 and calls[-1] == dict(instrument='violin', pitch=55)
+    put(box, instrument='viola', pitch=60)
+    assert len(calls) == 3 and calls[-1] == dict(instrument='viola', pitch=60)
+
+
+def test_play_at_once_starts_one_sound():
+    box = panel(lambda a: [Card('x', None, tone(60)), Card('y', None, tone(62))], aloud=True, a=(0, 9, 1))
+    assert 'autoplay' not in box.children[1].value
+    box.children[0].children[-1].value = True
+    box.controls['a'].value = 2
+    assert box.children[1].value.count('<audio autoplay') == 1
+
+
 def test_a_panel_outlives_a_refusal():
     def fussy(a):
         if a == 2: raise ValueError('not two')
@@ -149,20 +197,67 @@ def test_a_panel_outlives_a_refusal():
 
 
 def test_pitch_follows_the_instrument():
-    box = panel(lambda instrument, pitch: 'x', instrument=PLAYING['instrument'], pitch=PLAYING['pitch'])
+    box = panel(lambda instrument, pitch: 'x', follows={'pitch': 'instrument'}, instrument=PLAYING['instrument'], pitch=PLAYING['pitch'])
     instrument, pitch = box.children[0].children
-    follow(instrument, pitch)
     for name in (*INSTRUMENTS, *reversed(INSTRUMENTS)):
         instrument.value = name
         assert (pitch.min, pitch.max) == RANGES[name] and pitch.min <= pitch.value <= pitch.max
 
 
 def test_every_panel_opens_and_answers(arrays):
-    for box in (note_panel(), note_panel('I2S'), walk_panel(), trip_panel(), compare_panel({'S2I-C': model('S2I-C')}), browse_panel(arrays)):
-        controls, out = box.children[0].children, box.children[1]
+    train = np.flatnonzero(arrays['split'] == 0)
+    for box in (note_panel(), note_panel('picture'), pose_panel(), walk_panel(), trip_panel(), trip_panel('picture', 'sound'), compare_panel(), compare_panel('picture'),
+                browse_panel(arrays), copies_panel(arrays, train, thumbs(arrays['picture'][train]), 'a scale')):
+        out = box.children[1]
         before = out.value
-        controls[0].value = 'tuba'
-        assert 'role="alert"' not in before + out.value and '<figure' in before and out.value != before
+        box.controls['instrument'].value = 'tuba'
+        assert 'role="alert"' not in before + out.value and '<figure' in before and out.value != before and Tags(out.value)
+
+
+def test_no_model_chosen_is_said():
+    box = compare_panel()
+    box.controls['names'].value = ()
+    assert 'there is no model to compare' in box.children[1].value
+
+
+# --- a hand to drag
+
+@pytest.mark.parametrize('instrument', INSTRUMENTS)
+def test_every_joint_goes_where_it_is_put(instrument):
+    for joint, control in handles(instrument).items():
+        values, at = joint_ways(instrument, joint)[control]
+        for k in (0, len(values) // 2, -1):
+            moved = dragged(joint, *at[k], instrument, np.mean(RANGES[instrument]))
+            assert moved[0] == control and np.linalg.norm(at[list(values.round(2)).index(moved[1])] - at[k]) < .01
+
+
+def test_drags_far_outside_and_of_what_does_not_move():
+    assert RANGES['cello'][0] <= dragged('left_hand', -9, 9)[1] <= RANGES['cello'][1]
+    for joint, instrument in (('left_hand', 'tuba'), ('nose', 'cello')):
+        with pytest.raises(ValueError, match=joint): dragged(joint, .5, .5, instrument)
+
+
+def test_rings_are_where_the_joints_are():
+    given = explore_pose(instrument='violin', pitch=80, phase=.2)[0]
+    at = keypoints('violin', Moment(80, .6, .2), draw_look('violin', 0))[KEYPOINTS.index('left_hand')]
+    assert given.joints['left_hand'] == pytest.approx(at)
+    page = Tags(card_html(given))
+    rings = [a for t, a in page.seen if a.get('data-joint')]
+    assert {r['data-joint'] for r in rings} == set(given.joints) and all('closest' in r['onpointerdown'] for r in rings)
+
+
+def test_a_drag_moves_the_control_once():
+    box, shown = pose_panel(), []
+    box.children[1].observe(lambda c: shown.append(c), names='value')
+    x, y = keypoints('cello', Moment(60, .6, .5), draw_look('cello', 0))[KEYPOINTS.index('left_hand')]
+    for k in range(2): box.children[-1].value = f'left_hand {x} {y} {k}'
+    assert box.controls['pitch'].value == 60 and len(shown) == 1 and box.children[-1].value == ''
+
+
+@pytest.mark.parametrize('name', ['film', 'drag', 'record'])
+def test_scripts_are_one_attribute(name):
+    page = Tags(f'<p onclick="{touch(name)}">x</p>')
+    assert page.seen[0][1]['onclick'].startswith('(') and page.seen[0][1]['onclick'].endswith(')(this, event)') and '//' not in page.seen[0][1]['onclick']
 
 
 def test_controls_say_what_they_are():
@@ -227,10 +322,15 @@ def test_uploads_of_both_ipywidgets():
 
 def test_the_upload_panel_shows_what_was_given():
     box = upload_panel()
-    button, z, out = box.children
-    assert all(end in out.value for end in GIVEN)
-    button.value = ({'name': 'a.txt', 'type': '', 'size': 1, 'content': b'x', 'last_modified': __import__('datetime').datetime(2026, 1, 1)},)
+    (button, recorder, hears, sees, z), out, heard = box.children[0].children, *box.children[1:]
+    assert all(end in out.value for end in GIVEN) and 'Record</button>' in recorder.value
+    if isinstance(button.value, dict): button.value = {'a.txt': dict(metadata=dict(name='a.txt'), content=b'x')}   # ipywidgets 7
+    else: button.value = ({'name': 'a.txt', 'type': '', 'size': 1, 'content': b'x', 'last_modified': __import__('datetime').datetime(2026, 1, 1)},)
     assert 'ends in .txt' in out.value
+    heard.value = base64.b64encode((32767 * tone(60, 1.)).short().numpy().tobytes()).decode()
+    assert 'recording.wav, drawn by S2I-C, z 0' in out.value and '6 frames' in out.value and heard.value == ''
+    z.value = 3
+    assert 'z 3' in out.value
 
 
 def test_sheets_and_films():
@@ -238,9 +338,9 @@ def test_sheets_and_films():
     whole = sheet(frames)
     assert whole.shape == (24, 160, 3)
     for k in (0, 19, 20, 44): assert (whole[k // 20 * 8:k // 20 * 8 + 8, k % 20 * 8:k % 20 * 8 + 8] == frames[k]).all()
-    page = Tags(film_html(Film('a <film>', frames, tone(60, 5.))))
-    step = next(a for t, a in page.seen if t == 'audio')['onplay']
-    assert 'Math.min(44' in step and '{' in step and '{{' not in step
+    page = Tags(card_html(Film('a <film>', frames, tone(60, 5.))))
+    screen = next(a for t, a in page.seen if a.get('role') == 'img')
+    assert screen['data-frames'] == '45' and screen['aria-label'] == 'a <film>'
     assert len(film_cards(Film('x', frames[:1], tone(60)))) == 1 and len(film_cards(Film('x', frames, tone(60)), 3)) == 3
 
 
@@ -263,6 +363,25 @@ def test_too_few_steps(steps):
     with pytest.raises(ValueError, match='at least 2'): explore_walk(steps=steps)
 
 
+@pytest.mark.parametrize('name', SHIPPED)
+def test_a_walk_is_a_film_and_a_strip(name):
+    film, *strip = explore_walk(name, 'flute', 76, 'tuba', 40, steps=3)
+    assert film.frames.shape == (20, 64, 64, 3) and film.wave.shape == (2 * SAMPLE_RATE,) and film.wave.abs().max() > .01
+    assert len(strip) == 3 and (strip[-1].image == film.frames[-1]).all() and 'flute' in strip[0].note and 'tuba' in strip[-1].note
+
+
+def test_a_walk_of_sounds_ends_on_its_last_note():
+    "Between two pictures of one pose there is one steady sound; nothing clicks in the middle."
+    film = explore_walk('I2S', 'flute', 76, 'flute', 76)[0]
+    level = film.wave.unfold(0, 4410, 4410).std(1)
+    assert level[2:-2].min() > .25 * level[2:-2].max()
+
+
+def test_fading_keeps_power():
+    a, b = torch.randn(44100, generator=torch.Generator().manual_seed(0)), torch.randn(44100, generator=torch.Generator().manual_seed(1))
+    assert faded(a, b).unfold(0, 4410, 4410).std(1).sub(1).abs().max() < .05
+
+
 def test_a_trip_goes_there_and_back():
     there, back = model('S2I-C'), model('I2S')
     kinds = [m.name for m, x, judge in round_trip(there, back, play_pair().sound, 2)]
@@ -280,15 +399,30 @@ def test_verdicts_say_right_or_wrong_in_signs():
 
 # --- comparing and browsing
 
-def test_own_runs_are_found(tmp_path):
-    import shutil
-    from importlib.resources import files
-    shutil.copytree(str(files('avgen_nb')/'models'/'S2I-C'), tmp_path/'mine')
-    (tmp_path/'mine'/'card.json').unlink()
-    names = models_here(places=(tmp_path, 'nowhere'))
-    assert names == ['S2I-C', str(tmp_path/'mine')] and row_of(names[1]) == 'not scored yet'
-    cards = compare({n: model(n) for n in names})
-    assert len(cards) == 4 and (cards[1].image == cards[2].image).all()
+def copy_of(name, to):
+    shutil.copytree(HOME/name, to)
+    (to/'card.json').unlink()
+
+
+def test_own_runs_are_found_however_deep(tmp_path):
+    copy_of('S2I-C', tmp_path/'mine'); copy_of('I2S', tmp_path/'a/b/picture-sound')
+    (tmp_path/'broken').mkdir(); (tmp_path/'broken/model.safetensors').write_bytes(b'no')
+    mine = str(tmp_path/'mine')
+    assert models_here(places=(tmp_path, 'nowhere'))[-1] == mine and 'broken' not in str(models_here(places=(tmp_path,)))
+    assert models_here('picture', places=(tmp_path,))[-1] == str(tmp_path/'a/b/picture-sound')
+    assert models_here(places=()) == [n for n in sorted(p.name for p in HOME.iterdir()) if model(n).source.name == 'sound']
+    cards = explore_models(names=['S2I-C', mine])
+    assert len(cards) == 4 and (cards[1].image == cards[2].image).all() and 'ceiling' in cards[1].note and 'not scored yet' in cards[2].note
+
+
+def test_ledger_rows_of_own_runs(tmp_path):
+    copy_of('S2I-C', tmp_path/'chen/S2I-C/seed-0')
+    run, name = model('S2I-C'), str(tmp_path/'chen/S2I-C/seed-0')
+    row = dict(system='S2I-C', seed=run.meta['seed'], steps=run.meta['steps'], metric='balanced_accuracy', split='test', value=.5, low=.4, high=.6, ceiling=.9, minutes=3.)
+    others = [row | dict(split='train', value=.1), row | dict(seed=9, value=.2), row | dict(system='I2S', value=.3), row | dict(metric='recall', value=.4), row | dict(steps=1, value=.45)]
+    (tmp_path/'chen/rows').mkdir()
+    (tmp_path/'chen/rows/table-5.jsonl').write_text('\n'.join(map(json.dumps, [row, *others])) + '\n\n')
+    assert ledger_row(name)['value'] == .5 and ledger_words(ledger_row(name)).startswith('right instrument 0.500 [0.400, 0.600], ceiling 0.900')
 
 
 def test_nothing_to_compare():
@@ -315,8 +449,16 @@ def test_a_copy_is_found_and_a_stranger_is_not(arrays):
     assert d.max() < 1e-3 and (torch.from_numpy(arrays['picture'][train[i[:, 0]]]) == torch.from_numpy(arrays['picture'][train[[3, 40]]])).all()
     assert nearest(thumbs(arrays['picture'][test[::9]]), bank)[0].min() > .02
     made = torch.from_numpy(arrays['picture'][train[[3]]]).float() / 127.5 - 1
-    assert neighbours(made, arrays, train, bank)[1].caption == 'nearest 1: 0.000'
+    near = neighbours(made, arrays, train, bank)
+    assert near[1].caption == 'nearest 1: 0.000' and len({c.note for c in near[1:]}) == 4, 'each of another song'
+    far = [float(c.caption.split()[-1]) for c in explore_copies(arrays, train, bank, 'a scale')[1:]]
+    assert far == sorted(far) and far[0] > .02
     assert nearest(bank[:1], bank[:2], 9)[0].shape == (1, 2)
+
+
+def test_browsing_in_words(arrays):
+    assert [c.caption for c in browse_by(arrays, order='in time', n=3)] == [c.caption for c in browse(arrays, n=3)]
+    assert [c.caption for c in browse_by(arrays, order='nearest in pitch', pitch=50, n=3)] == [c.caption for c in browse(arrays, pitch=50, n=3)]
 
 
 def test_thumbs_of_sounds(arrays): assert thumbs(arrays['lms'][:3]).shape == (3, 256)
