@@ -306,7 +306,7 @@ def panel(callback,     # returns HTML or cards
             said = answer(callback, **fixed, **{k: c.value for k, c in controls.items()})
             out.value = said.replace('<audio ', '<audio autoplay ', any(c.value for c in switch))
         finally: busy.clear()
-    for c in controls.values(): c.observe(refresh, names='value')
+    for c in [*controls.values(), *switch]: c.observe(refresh, names='value')
     refresh()
     box = w.HBox([w.VBox([*controls.values(), *switch]), out], layout=w.Layout(flex_flow='row wrap'))
     box.add_class('avgen')

@@ -54,7 +54,7 @@ def lab(root, folder, tmp_path_factory):
                 else: break
             else: pytest.fail('JupyterLab did not start')
             assert server.poll() is None, (own/'lab.log').read_text()[-2000:]
-            yield f'http://127.0.0.1:{port}'
+            yield f'http://127.0.0.1:{port}', own/'settings/@jupyterlab'
         finally:
             server.terminate()
             try: server.wait(20)
@@ -85,10 +85,17 @@ class Person:
         self.page.get_by_role('menuitem', name=menu, exact=True).click()
         self.page.get_by_role('menuitem', name=item, exact=True).click()
 
+    def prompts(self): return [p.strip() for p in self.page.locator('.jp-Notebook .jp-CodeCell .jp-InputArea-prompt').all_text_contents()]
+
     def run_all(self):
+        broken = self.page.locator('.jp-Notebook [data-mime-type="application/vnd.jupyter.error"]')
+        idle = self.page.locator('.jp-Notebook-ExecutionIndicator[data-status=idle]')
+        idle.wait_for(timeout=120_000)
+        before = self.prompts()[-1]
         self.command('Run', 'Run All Cells')
-        self.page.wait_for_function("""() => { const c = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputArea-prompt')].map(e => e.textContent.trim());
-            return c.length && c.every(t => /^\\[\\d+\\]:$/.test(t)); }""", timeout=420_000)
+        wait(lambda: broken.count() or re.fullmatch(r'\[\d+\]:', now := self.prompts()[-1]) and now != before, 'all cells ran', 400)
+        assert broken.all_text_contents() == []
+        idle.wait_for(timeout=120_000)
 
     def panel(self, code):
         "The widget below the cell that ends with this code."
@@ -115,7 +122,7 @@ def person(browser, lab, shots):
     page = browser.new_page(viewport=dict(width=1440, height=950), permissions=['microphone'])
     wrong = []
     page.on('pageerror', lambda e: wrong.append(str(e)))
-    one = Person(page, lab, shots)
+    one = Person(page, lab[0], shots)
     one.wrong = wrong
     one.open()
     one.run_all()
@@ -265,12 +272,10 @@ def test_three_items_are_rated(person, folder):
 def test_nothing_goes_wrong_on_the_page(person): assert person.wrong == []
 
 
-def test_after_a_reload_the_answers_are_there_and_the_dark_theme_is_readable(person, folder):
+def test_after_a_reload_the_answers_are_there_and_the_dark_theme_is_readable(person, lab):
     person.page.keyboard.press('Control+s')
-    time.sleep(2)
-    person.command('Settings', 'Theme')
-    person.page.get_by_role('menuitem', name='JupyterLab Dark', exact=True).click()
-    time.sleep(1)
+    time.sleep(2)   # saved
+    (lab[1]/'apputils-extension/themes.jupyterlab-settings').write_text('{"theme": "JupyterLab Dark"}')
     person.page.reload()
     person.page.wait_for_function('() => document.querySelectorAll(".jp-Notebook .jp-CodeCell").length > 50', timeout=120_000)
     assert person.page.evaluate('document.body.dataset.jpThemeLight') == 'false'

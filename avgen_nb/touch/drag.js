@@ -11,10 +11,10 @@
   };
   const end = e => {
     if (e.type === 'pointerup') go(e);
-    for (const kind of ['pointermove', 'pointerup', 'pointercancel']) removeEventListener(kind, kind === 'pointermove' ? go : end);
+    for (const kind of ['pointermove', 'pointerup', 'pointercancel']) window.removeEventListener(kind, kind === 'pointermove' ? go : end);
   };
-  addEventListener('pointermove', go);
-  addEventListener('pointerup', end);
-  addEventListener('pointercancel', end);
+  window.addEventListener('pointermove', go);
+  window.addEventListener('pointerup', end);
+  window.addEventListener('pointercancel', end);
   event.preventDefault();
 }
