@@ -21,7 +21,7 @@ def panels():
     to, sounds, pictures = dict(to_instrument=note['instrument'], to_pitch=(30, 93, 60), to_z=note['z'], steps=(2, 12, 8)), e.models_here('sound', ()), e.models_here('picture', ())
     wav = io.BytesIO()
     import soundfile as sf
-    sf.write(wav, e.play_pair(seconds=2.).wave.numpy(), 44100, format='WAV')
+    sf.write(wav, e.long_wave('cello', 48, 0).numpy(), 44100, format='WAV')
     with_arrays = lambda f, **more: lambda **v: f(arrays, **more, **v)
     return {'play a note': (e.explore, dict(name=sounds) | e.PLAYING),
             'see a player': (e.explore_pose, dict(name=pictures) | e.PLAYING),
@@ -29,7 +29,7 @@ def panels():
                             dict(y=(0., 1., .5), name=pictures) | e.PLAYING | dict(instrument=['cello', 'double_bass', 'viola', 'violin'])),
             'walk, sounds given': (e.explore_walk, dict(name=sounds) | note | to),
             'walk, pictures given': (e.explore_walk, dict(name=pictures) | note | to),
-            'round trip': (e.explore_trip, dict(start=sounds, back=pictures, times=(1, 4, 2)) | note),
+            'round trip': (e.explore_trip, dict(start=sounds, back=pictures, times=(1, 3, 2)) | note),
             'compare, sounds given': (e.explore_models, note),
             'compare, pictures given': (lambda **v: e.explore_models('picture', **v), note),
             'bring your own, 2 s of sound': (lambda **v: e.explore_upload('mine.wav', wav.getvalue(), **v), dict(name=sounds, z=note['z'])),

@@ -77,9 +77,11 @@ def speed(root=ROOT):
     "The table of speed, one line a row of docs/benchmarks.jsonl."
     rows = read_jsonl(root/'docs/benchmarks.jsonl')
     if not rows: return '*No rows yet: `python -m benchmarks --out docs/benchmarks.jsonl` writes them.*'
-    body = [[r['what'], r['ours'], r['peer'], r['ratio'], r['target'] + ('' if r['met'] else ': missed')] for r in rows]
-    return f'Each line measured in one run on {rows[0]["device"]}, version {rows[0]["version"]}.\n\n' + \
-        markdown_table(['what', 'avgen_nb', 'beside', 'ratio', 'aim'], body)
+    first = rows[0]['device']
+    others = {d: '\\' + '*' * k for k, d in enumerate(dict.fromkeys(r['device'] for r in rows if r['device'] != first), 1)}
+    body = [[r['what'] + others.get(r['device'], ''), r['ours'], r['peer'], r['ratio'], r['target'] + ('' if r['met'] else ': missed')] for r in rows]
+    return f'Each line measured in one run on {first}, version {rows[0]["version"]}.\n\n' + \
+        markdown_table(['what', 'avgen_nb', 'beside', 'ratio', 'aim'], body) + ''.join(f'\n\n{mark} {d}' for d, mark in others.items())
 
 
 def filled(text, root=ROOT):
