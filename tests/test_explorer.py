@@ -324,7 +324,7 @@ def test_the_upload_panel_shows_what_was_given():
     box = upload_panel()
     (button, recorder, hears, sees, z), out, heard = box.children[0].children, *box.children[1:]
     assert all(end in out.value for end in GIVEN) and 'Record</button>' in recorder.value
-    if isinstance(button.value, dict): button.value = {'a.txt': dict(metadata=dict(name='a.txt'), content=b'x')}   # ipywidgets 7
+    if isinstance(button.value, dict): button.set_trait('value', {'a.txt': dict(metadata=dict(name='a.txt'), content=b'x')})   # ipywidgets 7
     else: button.value = ({'name': 'a.txt', 'type': '', 'size': 1, 'content': b'x', 'last_modified': __import__('datetime').datetime(2026, 1, 1)},)
     assert 'ends in .txt' in out.value
     heard.value = base64.b64encode((32767 * tone(60, 1.)).short().numpy().tobytes()).decode()
