@@ -7,7 +7,7 @@ __all__ = ['PAPER_DMCN', 'SMALL', 'WAYS', 'PARTNERS', 'SAW', 'INF', 'WORKS', 'NO
            'believes', 'right', 'train_fusion', 'stored', 'generated', 'halves', 'join', 'by_window', 'Work',
            'train_generators', 'codes', 'reader', 'gain_interval', 'noisy_sounds', 'noisy_pictures', 'noisy', 'Lab',
            'WindowLab', 'printed', 'rows_of', 'real_rows', 'partner_beliefs', 'partner_rows', 'noise_rows', 'given_in',
-           'experiments', 'main', 'line_of', 'ladder', 'columns_figure', 'noise_figure']
+           'experiments', 'main', 'line_of', 'ladder', 'columns_figure', 'noise_figure', 'verdicts']
 
 # %% ../nbs/12_missing.ipynb #00000004
 import argparse
@@ -230,7 +230,7 @@ def train_generators(
         models[r.target] = Generator(r, train.classes, E[s], run.averages['G'])
     return models
 
-# %% ../nbs/12_missing.ipynb #00000047
+# %% ../nbs/12_missing.ipynb #00000049
 def codes(
     model,   # a `Generator`
     pairs,   # Pairs
@@ -257,7 +257,7 @@ def reader(
     W.requires_grad_(False)
     return lambda pairs: W(codes(model, pairs)).softmax(1)
 
-# %% ../nbs/12_missing.ipynb #0000004b
+# %% ../nbs/12_missing.ipynb #0000004d
 def gain_interval(
     true,     # (N,) labels
     before,   # (N,) answers
@@ -275,7 +275,7 @@ def gain_interval(
     score = lambda i: ((hits[i] @ slot) / (size[i] @ slot)).mean(-1)
     return float(score(np.arange(len(hits)))), *(float(q) for q in np.percentile(score(pick), [2.5, 97.5]))
 
-# %% ../nbs/12_missing.ipynb #0000004e
+# %% ../nbs/12_missing.ipynb #00000050
 def noisy_sounds(pairs, rows, factor, g, waves):
     "White noise `factor` times as strong as each half second."
     wave = waves(pairs, rows)
@@ -288,7 +288,7 @@ def noisy_pictures(pairs, rows, factor, g, waves):
 
 NOISE = dict(sound=noisy_sounds, picture=noisy_pictures)
 
-# %% ../nbs/12_missing.ipynb #0000004f
+# %% ../nbs/12_missing.ipynb #00000051
 def noisy(
     pairs,           # Pairs
     modality: str,   # which half suffers
@@ -303,11 +303,11 @@ def noisy(
     made = [stored(NOISE[modality](pairs, i, 10 ** (-decibels / 20), g, waves), kind) for i in every.split(part)]
     return replace(pairs, **{f'{modality}s': torch.cat(made), f'{modality}_labels': pairs.labels, f'{modality}_of': every})
 
-# %% ../nbs/12_missing.ipynb #00000055
+# %% ../nbs/12_missing.ipynb #00000057
 INPUTS = {'V': ('picture',), 'A': ('sound',), 'V + A': ('picture', 'sound'), 'V + V': ('picture', 'picture'), 'A + A': ('sound', 'sound')}
 MISSING = {'GV + A': ('picture', 'V', 'A'), 'V + GA': ('sound', 'A', 'V')}   # what is made, who names that alone, who names the other half alone
 
-# %% ../nbs/12_missing.ipynb #00000056
+# %% ../nbs/12_missing.ipynb #00000058
 class Lab:
     "The songs of each seed, and every net that was trained on them, made when it is first asked for."
     def __init__(self, data, work, waves=None, given=None, ways=WAYS):
@@ -349,7 +349,7 @@ class WindowLab(Lab):
     "A lab in which windows, not songs, were split."
     def halves(self, seed): return thin(self.data['train'], self.work.learn), None
 
-# %% ../nbs/12_missing.ipynb #00000058
+# %% ../nbs/12_missing.ipynb #0000005a
 def printed(
     name: str,   # of a row
 ):
@@ -357,7 +357,7 @@ def printed(
     column, *more = name.split(', ')
     return PAPER_DMCN.get(column) if not more or more[-1] == 'own' else None
 
-# %% ../nbs/12_missing.ipynb #0000005a
+# %% ../nbs/12_missing.ipynb #0000005c
 def rows_of(
     beliefs: dict,   # name → {seed: (N, classes) probabilities}
     pairs,           # Pairs asked about
@@ -380,7 +380,7 @@ def rows_of(
             rows.append(Row(f'{name} over {other}', metric='gain', value=value, low=low, high=high, **context | dict(chance=None)))
     return rows
 
-# %% ../nbs/12_missing.ipynb #0000005c
+# %% ../nbs/12_missing.ipynb #0000005e
 def real_rows(
     lab,       # a `Lab`
     names=tuple(INPUTS),
@@ -396,7 +396,7 @@ def real_rows(
         gains |= {f'{m} + {m}': (m,), f'{m}, two nets': (m,)}
     return rows_of(beliefs, lab.test, gains, **context)
 
-# %% ../nbs/12_missing.ipynb #0000005f
+# %% ../nbs/12_missing.ipynb #00000061
 def partner_beliefs(
     lab,            # a `Lab`
     missing: str,   # of MISSING
@@ -416,7 +416,7 @@ def partner_beliefs(
     learnt = thin(lab.halves(seed)[0], 8)
     return out, {f'G{maker}, {saw}': believes(lab.net(maker, seed), generated(learnt, model))}, learnt
 
-# %% ../nbs/12_missing.ipynb #00000060
+# %% ../nbs/12_missing.ipynb #00000062
 def partner_rows(
     lab,        # a `Lab`
     saw: str,   # of SAW
@@ -435,7 +435,7 @@ def partner_rows(
         for s, (_, met, learnt) in found.items(): rows += rows_of({k: {s: p} for k, p in met.items()}, learnt, **context | dict(split='train'))[:1]
     return rows
 
-# %% ../nbs/12_missing.ipynb #00000063
+# %% ../nbs/12_missing.ipynb #0000006a
 def noise_rows(
     lab,            # a `Lab` that knows where the waveforms are
     missing: str,   # of MISSING
@@ -459,16 +459,16 @@ def noise_rows(
         rows += [replace(r, paper=None) for r in rows_of(beliefs, lab.test, gains, **context | dict(split=f'test, {model.source.name} at {level} dB'))]
     return rows
 
-# %% ../nbs/12_missing.ipynb #00000066
+# %% ../nbs/12_missing.ipynb #0000006d
 def given_in(
-    folder,              # of folders, each with the runs sound-picture and picture-sound
-    source='orchestra',  # name of the data: the shipped models know the built-in orchestra
-):                       # {name: {what is made: `Generator`}}
+    folder,         # of folders, each with the runs sound-picture and picture-sound
+    own=False,      # those that come with the package, too; they know songs of the small orchestra
+):                  # {name: {what is made: `Generator`}}
     "Trained models whose partners shall be tried."
     there = {p.name: {r.target: load_run(p/f'{r.source}-{r.target}') for r in WAYS} for p in sorted(Path(folder).glob('*'))}
-    return ({'shipped': {r.target: shipped(r.name) for r in (S2I_C, I2S)}} if source == 'orchestra' else {}) | there
+    return ({'shipped': {r.target: shipped(r.name) for r in (S2I_C, I2S)}} if own else {}) | there
 
-# %% ../nbs/12_missing.ipynb #00000068
+# %% ../nbs/12_missing.ipynb #0000006f
 def experiments(
     data: dict,    # splits; none: only the names are wanted
     work,          # how long
@@ -477,7 +477,7 @@ def experiments(
 ):
     "name → function that returns its rows."
     source = opened.get('data', 'orchestra')
-    given, context = given_in(Path(out)/'models', source), dict(data=f'{source}, budget {work.name}', split='test', steps=work.classify)
+    given, context = given_in(Path(out)/'models', source == 'orchestra' and work.size == 'default'), dict(data=f'{source}, budget {work.name}', split='test', steps=work.classify)
     lab = Lab(data, work, waves_of_orchestra(work.size) if source == 'orchestra' else waves_of_files(source), given) if data else None
     def windows():
         pool = by_window(join(halves(data['train'], work.songs)[0], data['test']))
@@ -486,7 +486,7 @@ def experiments(
     return {'real': lambda: real_rows(lab, **context)} | {f'partner {saw}': lambda saw=saw: partner_rows(lab, saw, **context) for saw in (*SAW, *given)} | \
         {f'noise {missing}': lambda missing=missing: noise_rows(lab, missing, **context) for missing in MISSING} | {'windows': windows}
 
-# %% ../nbs/12_missing.ipynb #0000006d
+# %% ../nbs/12_missing.ipynb #00000074
 def main(
     argv: list = None,  # arguments; none: those of the shell
 ) -> int:
@@ -505,11 +505,11 @@ def main(
     else: print(f'{len(run_all(plan, out, lambda s: print(s, flush=True)))} rows in {out}/rows.jsonl')
     return 0
 
-# %% ../nbs/12_missing.ipynb #0000006e
+# %% ../nbs/12_missing.ipynb #00000075
 #| eval: false
 if __name__ == '__main__' and not in_notebook(): raise SystemExit(main())
 
-# %% ../nbs/12_missing.ipynb #00000071
+# %% ../nbs/12_missing.ipynb #00000078
 def line_of(
     rows,     # Rows
     system,   # name
@@ -518,7 +518,7 @@ def line_of(
     "The accuracy of one column."
     return next((r for r in rows if (r.system, r.split, r.metric, r.seed) == (system, split, 'balanced_accuracy', None)), None)
 
-# %% ../nbs/12_missing.ipynb #00000072
+# %% ../nbs/12_missing.ipynb #00000079
 def ladder(
     missing: str,   # of MISSING
     saw: str,       # whose partners
@@ -528,7 +528,7 @@ def ladder(
     mixed = [f'{missing}, {saw}, {how}, {who}' for who in ('other instrument', 'own', 'same instrument') for how in ('real pairs', 'as used')]
     return [alone, f'{alone} + {alone}', f'{alone}, two nets', f'G{maker}, {saw}', f'code of {alone}, {saw}', f'{alone} and code, {saw}', *mixed, 'V + A']
 
-# %% ../nbs/12_missing.ipynb #00000073
+# %% ../nbs/12_missing.ipynb #0000007a
 def columns_figure(
     rows,           # Rows of `experiments`
     missing: str,   # of MISSING
@@ -548,7 +548,7 @@ def columns_figure(
         ax.set_title(f'generator learnt from: {saw}' if saw in SAW else saw, fontsize=7); ax.grid(axis='x', lw=.3)
     return fig
 
-# %% ../nbs/12_missing.ipynb #00000074
+# %% ../nbs/12_missing.ipynb #0000007b
 def noise_figure(
     rows,           # Rows of `experiments`
     missing: str,   # of MISSING
@@ -566,3 +566,13 @@ def noise_figure(
     ax.set_xticks(range(len(found)), ['clean' if db == INF else f'{db:g} dB' for db in sorted(found, reverse=True)])
     ax.set(xlabel=f'what is there ({alone}) over noise', ylabel='balanced accuracy', ylim=(0, 1)); ax.legend(fontsize=7)
     return fig
+
+# %% ../nbs/12_missing.ipynb #0000007d
+def verdicts(
+    rows,   # Rows of `experiments`
+    part='',   # of the names wanted
+):
+    "Every gain as a sentence."
+    word = lambda r: 'beats' if r.low > 0 else 'falls short of' if r.high < 0 else 'is not told apart from'
+    gains = [r for r in rows if r.metric == 'gain' and part in r.system]
+    return [f'{r.system.replace(" over ", f" {word(r)} ")}: {r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}]' for r in gains]

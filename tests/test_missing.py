@@ -245,7 +245,7 @@ def test_reader_reads_new_songs(data):
 def test_models_in_a_folder_make_partners(tmp_path, monkeypatch):
     monkeypatch.setattr(missing, 'load_run', lambda p: f'{p.parent.name}: {p.name}')
     for way in ('sound-picture', 'picture-sound'): (tmp_path/'CMCGAN'/way).mkdir(parents=True)
-    found = missing.given_in(tmp_path, 'Sub-URMP')
+    found = missing.given_in(tmp_path)
     assert found == {'CMCGAN': dict(picture='CMCGAN: sound-picture', sound='CMCGAN: picture-sound')}
 
 
@@ -262,6 +262,8 @@ def test_figures_draw_what_is_there(watched):
 def test_list(capsys):
     assert missing.main(['--list', '--only', 'partner,windows']) == 0
     assert capsys.readouterr().out.split('\n')[:-1] == [*(f'partner {s}' for s in SAW), 'partner shipped', 'windows']
+    missing.main(['--list', '--budget', 'test'])
+    assert 'shipped' not in capsys.readouterr().out, 'the shipped models know the small orchestra'
 
 
 def test_what_the_paper_prints_stands_beside_its_own_column_only():
