@@ -11,6 +11,7 @@ from avgen_nb import sound
 from avgen_nb.cgan import CHEN_I2S, CHEN_S2I, I2S, I2S_POSE, S2I_C, S2I_POSE, CrossModalGAN, EncoderTask, Generator, encoder_for
 from avgen_nb.chen import AutoencoderTask, SquareGAN
 from avgen_nb.judges import Judge, JudgeTask
+from avgen_nb.missing import FusionTask
 from avgen_nb.nets import MODALITIES, PICTURE, SOUND
 from avgen_nb.pairs import Batch, Pairs
 from avgen_nb.probes import PitchNet, PoseNet, ProbeTask
@@ -39,6 +40,7 @@ TASKS = {r.name: lambda r=r: game(r) for r in (S2I_C, I2S, CHEN_S2I, CHEN_I2S, S
     'encoder of sounds': lambda: EncoderTask(SOUND, replace(S2I_C, **SMALL), made_up_pairs()),
     'encoder of pitches': lambda: EncoderTask(PICTURE, replace(I2S_POSE, **SMALL), made_up_pairs()),
     'autoencoder': lambda: AutoencoderTask(SOUND, replace(S2I_C, **SMALL), made_up_pairs()),
+    'fusion': lambda: FusionTask(('picture', 'sound'), replace(S2I_C, **SMALL), made_up_pairs()),
     'judge of sounds': lambda: JudgeTask(Judge(1, CLASSES, 'sound', 4), made_up_pairs(), batch=12),
     'judge of pictures': lambda: JudgeTask(Judge(3, CLASSES, 'picture', 4), made_up_pairs(), batch=12),
     'probe of pitch': lambda: ProbeTask(PitchNet(8), made_up_pairs()),
