@@ -10,7 +10,7 @@ help:
 	@echo "make demo     a gallery of pictures made from sounds, and sounds made from pictures: demo/index.html"
 	@echo "make test     every check: notebooks clean and exported, lessons run, pytest"
 	@echo "make lab      JupyterLab at the first lesson"
-	@echo "make reproduce PAPER=chen2017 BUDGET=test|cpu|gpu [DATA=DIR]   a paper's experiments, and its ledger: runs/chen2017/cpu/chen2017.html"
+	@echo "make reproduce PAPER=chen2017|cmcgan2018 BUDGET=test|cpu|gpu [DATA=DIR]   a paper's experiments, and its ledger: runs/chen2017/cpu/chen2017.html"
 	@echo "make bench    speed beside librosa, torchaudio and a plain training loop"
 	@echo "make links    rewrite every badge and link from user and repo in settings.ini"
 	@echo "make readme   rewrite the README's tables from the lessons and docs/*.jsonl"
