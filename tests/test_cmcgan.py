@@ -8,7 +8,7 @@ import torch
 
 from avgen_nb import cmcgan
 from avgen_nb.cgan import Generator, encoder_for
-from avgen_nb.cmcgan import (ABLATIONS, CMCGAN, CMCGAN_S, CYCLES, HAO, WAYS, PairDiscriminator, RoundTrip, ablated, cycles, l_cons,
+from avgen_nb.cmcgan import (ABLATIONS, CMCGAN, CMCGAN_S, CYCLES, HAO, WAYS, PairDiscriminator, RoundTrip, ablated, codes, cycles, l_cons,
                              minus_l_d, minus_l_df, minus_l_dw, minus_l_g, one_way, pair_scores, path, paths)
 from avgen_nb.nets import MODALITIES
 from avgen_nb.pairs import Pairs
@@ -126,7 +126,7 @@ def test_a_cycle_reaches_every_net_on_its_way():
     for walk, wanted in on_the_way.items():
         g = game(tiny(HAO))
         x, z = {m: torch.randn(2, *MODALITIES[m].shape) for m in MODALITIES}, lambda n: torch.randn(n, 3)
-        cycles(g.E, g.G, paths(g.E, g.G, x, z), z)[walk].square().sum().backward()
+        cycles(g.E, g.G, paths(g.G, codes(g.E, x), z), z)[walk].square().sum().backward()
         assert {k for k, net in g.nets.items() if any(p.grad is not None for p in net.parameters())} == wanted
 
 
