@@ -8,7 +8,7 @@ __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C', 'S2
            'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder',
            'phi_of', 'CrossModalGAN', 'Generator', 'judge_of', 'recipe_named', 'open_data', 'of_instrument',
            'train_encoders', 'train_run', 'meta_of', 'finish_run', 'keep_run', 'recipe_from', 'load_run',
-           'evaluate_run', 'shipped']
+           'evaluate_run', 'shipped_folder', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
 import json, math, os, time
@@ -426,12 +426,18 @@ def evaluate_run(
     return rows
 
 # %% ../nbs/10_cgan.ipynb #00000068
+def shipped_folder(
+    name: str,  # in large or small letters
+):
+    "The folder of a model that comes with the package, or None."
+    from importlib.resources import files
+    return next((p for p in Path(str(files('avgen_nb')), 'models').iterdir() if p.name.lower() == str(name).lower()), None)
+
 def shipped(
     name: str,  # 'S2I-C' or 'I2S'
 ):
     "A trained model that comes with the package."
-    from importlib.resources import files
-    folder = Path(str(files('avgen_nb')))/'models'
-    if name not in (there := sorted(p.parent.name for p in folder.glob('*/model.safetensors'))):
+    if (folder := shipped_folder(name)) is None:
+        there = sorted(p.name for p in shipped_folder('S2I-C').parent.iterdir())
         raise ValueError(f"No model '{name}' comes with the package, only {' and '.join(there)}; train it with `avgen train {name}`.")
-    return load_run(folder/name)
+    return load_run(folder)

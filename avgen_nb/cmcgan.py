@@ -6,8 +6,8 @@
 __all__ = ['WAYS', 'STAY', 'PATHS', 'CYCLES', 'HAO', 'CMCGAN_S', 'CYCLE_RECIPES', 'ABLATIONS', 'PAPER_CMCGAN', 'pair_scores',
            'minus_l_dw', 'minus_l_df', 'minus_l_d', 'path', 'minus_l_g', 'codes', 'paths', 'crossed', 'cycles',
            'l_cons', 'CycleRecipe', 'ablated', 'PairDiscriminator', 'cycle_nets', 'cycle_optimizers', 'still', 'CMCGAN',
-           'one_way', 'cycle_named', 'finish_cycle', 'load_cycle', 'train_cycle', 'evaluate_cycle', 'RoundTrip',
-           'round_trips', 'round_trip_rows', 'probes_of']
+           'one_way', 'cycle_named', 'finish_cycle', 'load_cycle', 'train_cycle', 'trainer_of', 'evaluate_cycle',
+           'RoundTrip', 'round_trips', 'round_trip_rows', 'probes_of']
 
 # %% ../nbs/11_cmcgan.ipynb #00000004
 import copy
@@ -19,8 +19,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .cgan import GAMES, STABLE, Generator, Recipe, encoder_for, evaluate_run, judge_of, keep_run, load_run
-from .cgan import meta_of, mismatched, naming_loss, phi_of, steps_for, train_encoders
+from .cgan import GAMES, RECIPES, STABLE, Generator, Recipe, encoder_for, evaluate_run, judge_of, keep_run, load_run
+from .cgan import meta_of, mismatched, naming_loss, phi_of, steps_for, train_encoders, train_run
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Leaky
 from .training import fit
 
@@ -365,10 +365,12 @@ def train_cycle(
     resume: bool = False,  # go on from the last checkpoint
     opened: dict = None,   # arguments of `open_data`, remembered for `evaluate_run`
     encoders: str = None,  # folder of encoders shared with other runs; none: this run's own
+    only: str = None,      # of lesson 10's pose-oriented games; refused
     quiet: bool = False,   # no progress
 ):
     "Train the encoders, if the recipe wants them, then the game; leaves a folder that `load_cycle` reads."
     recipe, out = cycle_named(recipe), Path(out)
+    if only: raise ValueError(f'{recipe.name} plays with all instruments, since a wrong pair is one of another instrument: leave only={only!r} (--only {only}) out.')
     wanted = {MODALITIES[s]: recipe.way(s, t) for s, t in WAYS} if recipe.start or recipe.guide else {}
     made, spent = train_encoders(wanted, data, encoders or out, minutes and .3 * minutes, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
     torch.manual_seed(seed)
@@ -378,7 +380,14 @@ def train_cycle(
     judges = {t: judge_of(data, recipe.way(s, t), budget, quiet) for s, t in WAYS}
     return finish_cycle(out, game, run, meta_of(recipe, data, run, spent, seed, opened), judges)
 
-# %% ../nbs/11_cmcgan.ipynb #00000067
+# %% ../nbs/11_cmcgan.ipynb #00000065
+def trainer_of(name):
+    "A recipe of lesson 10 or of this one, by its name, and the function that trains it."
+    if name in CYCLE_RECIPES: return CYCLE_RECIPES[name], train_cycle
+    if name in RECIPES: return RECIPES[name], train_run
+    raise ValueError(f"There is no recipe '{name}'; choose one of {', '.join(RECIPES | CYCLE_RECIPES)}.")
+
+# %% ../nbs/11_cmcgan.ipynb #00000068
 PAPER_CMCGAN = {('picture', 'train'): '.9105', ('picture', 'test'): '.7661', ('sound', 'train'): '.8109', ('sound', 'test'): '.5189'}
 
 def evaluate_cycle(
@@ -393,7 +402,7 @@ def evaluate_cycle(
         if models[t].recipe.name.removesuffix('-paper') == 'CMCGAN': found[0].paper = PAPER_CMCGAN[t, split]
     return [r for found in rows.values() for r in found]
 
-# %% ../nbs/11_cmcgan.ipynb #0000006b
+# %% ../nbs/11_cmcgan.ipynb #0000006c
 class RoundTrip(Generator):
     "Two trained models, one after the other: source → between → source."
     def __init__(self, there, back):
@@ -410,7 +419,7 @@ def round_trips(models):
     "Both of them: sound → picture → sound, and picture → sound → picture."
     return [RoundTrip(models[m], models[s]) for s, m in WAYS]
 
-# %% ../nbs/11_cmcgan.ipynb #00000071
+# %% ../nbs/11_cmcgan.ipynb #00000072
 def round_trip_rows(
     models: dict,         # as `load_cycle` gives them
     data: dict,           # splits
