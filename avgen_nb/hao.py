@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EFFORTS', 'LONGER', 'POSE_METRICS', 'SINGLES', 'ASSUMED', 'encoders_of', 'train_both', 'cycle_table', 'paired_gap',
-           'gap_rows', 'z_spread', 'trip_rows', 'ablation_rows', 'carried_rows', 'Study', 'alone', 'strangers',
-           'encoder_rows', 'experiments', 'main', 'entries', 'ledgers', 'assumptions']
+           'gap_rows', 'z_spread', 'trip_rows', 'accuracy_rows', 'spread_rows', 'carried_rows', 'Study', 'alone',
+           'strangers', 'encoder_rows', 'experiments', 'main', 'entries', 'ledgers', 'assumptions']
 
 # %% ../nbs/11b_hao.ipynb #00000004
 import inspect, re
@@ -142,22 +142,26 @@ def trip_rows(
     return rows
 
 # %% ../nbs/11b_hao.ipynb #00000023
-def ablation_rows(
+def accuracy_rows(
     trained: dict,   # seed → {what is made: `Generator`}
     data: dict,      # splits
     effort,          # how long they took
     source='orchestra',   # name of the data
 ):
-    "Test accuracy there, and there and back, and the spread over z."
-    rows, test, few = [], thin(data['test'], 2), thin(data['test'], 8)
+    "Test accuracy of both directions, every seed and their mean."
+    rows, test = [], data['test']
     for t in MODALITIES:
         found, one = {seed: taken_for(m[t], test) for seed, m in trained.items()}, next(iter(trained.values()))[t]
-        context = dict(system=one.recipe.name, direction=f'{one.source.name} → {t}', data=f'{source}, budget {effort.name}', split='test', steps=one.meta['steps'], device=one.meta['device'], version=__version__)
         rows += seed_rows(next(iter(found.values()))[0], {seed: p for seed, (_, p) in found.items()}, test.songs, {seed: m[t].meta['minutes'] for seed, m in trained.items()},
-            ceiling=one.jury.meta['ceiling']['value'], chance=chance(len(one.jury.classes)), **context)
-        for seed, m in trained.items():
-            rows += [Row(metric=k, value=v, seed=seed, **context) for k, v in zip(('spread_over_z', 'spread_over_given'), z_spread(m[t], few))]
-    return rows + trip_rows(one.recipe.name, trained, data, effort, source)
+            system=one.recipe.name, direction=f'{one.source.name} → {t}', data=f'{source}, budget {effort.name}', split='test', ceiling=one.jury.meta['ceiling']['value'],
+            chance=chance(len(one.jury.classes)), steps=one.meta['steps'], device=one.meta['device'], version=__version__)
+    return rows
+
+def spread_rows(trained, data, effort, source='orchestra'):
+    "`z_spread` of both directions for every seed, on test songs."
+    few = thin(data['test'], 8)
+    return [Row(m[t].recipe.name, f'{m[t].source.name} → {t}', f'{source}, budget {effort.name}', 'test', metric, value, n=len(few), seed=seed, steps=m[t].meta['steps'], version=__version__)
+            for seed, m in trained.items() for t in MODALITIES for metric, value in zip(('spread_over_z', 'spread_over_given'), z_spread(m[t], few))]
 
 # %% ../nbs/11b_hao.ipynb #00000026
 POSE_METRICS = ('pose_error', 'pose_correlation', 'pitch_error_semitones', 'pitch_within_50_cents', 'pitch_correlation')
@@ -248,14 +252,15 @@ def experiments(
     def table(recipe): return cycle_table(study.house(recipe), *same)
     def single(r, times): return table_rows(alone(study, r, times), data, effort, {}, study.source)
     def gaps(times): return [row for t, r in SINGLES.items() for row in gap_rows({s: m[t] for s, m in study.house().items()}, alone(study, r, times), *same)]
+    def besides(trained): return spread_rows(trained, *same) + trip_rows(next(iter(trained.values()))['sound'].recipe.name, trained, *same)
+    def ablation(k): return accuracy_rows(trained := study.house(ablated(CMCGAN_S, k)), *same) + besides(trained)
     def pose(name, models): return [row for m in models().values() for row in carried_rows(name, m, *same)]
     known = not data or 'keypoints' in data['train'].truth
     races = {'': 1, ' longer': LONGER}
     return {'encoders': lambda: encoder_rows(study), 'table CMCGAN': lambda: table(CMCGAN_S)} | \
         {f'table {r.name}{more}': lambda r=r, n=n: single(r, n) for more, n in races.items() for r in SINGLES.values()} | \
         {f'gap{more}': lambda n=n: gaps(n) for more, n in races.items()} | \
-        {'ablation nothing': lambda: ablation_rows(study.house(), *same)} | \
-        {f'ablation {k}': lambda k=k: ablation_rows(study.house(ablated(CMCGAN_S, k)), *same) for k in ABLATIONS} | \
+        {'ablation nothing': lambda: besides(study.house())} | {f'ablation {k}': lambda k=k: ablation(k) for k in ABLATIONS} | \
         {'trips strangers': lambda: trip_rows('strangers', strangers(study), *same)} | \
         {f'pose {k}': lambda k=k, m=m: pose(k, m) for k, m in {'CMCGAN': study.house, 'strangers': lambda: strangers(study)}.items() if known} | \
         {'table CMCGAN-paper': lambda: table(HAO)}
