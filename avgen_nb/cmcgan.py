@@ -122,7 +122,7 @@ class CycleRecipe:
     z: int = 10                    # paper: a Gaussian latent joined to the code; its size is an assumption (Chen et al.); 0: none
     width: int = 64                # assumption (Chen et al.)
     batch: int = 64                # assumption
-    K: int = 2                     # paper: K steps of the generators for one of D; how many is an assumption
+    K: int = 1                     # paper: K steps of the generators for one of D; how many is an assumption
     corresponding: str = 'joint'   # paper: L_Dw + L_Df; 'standard': L_Df alone
     cycle: float = 10.             # weight of L_Cons beside L_G; assumption; 0: no cycles
     game: str = 'gan-cls'          # paper: logarithms
@@ -155,7 +155,7 @@ class CycleRecipe:
 # %% ../nbs/11_cmcgan.ipynb #00000045
 HAO = CycleRecipe('CMCGAN-paper')
 _stable = {k: v for k, v in STABLE.items() if k != 'plan'} | dict(plans=(DEEP, DEEP))
-CMCGAN_S = replace(HAO, name='CMCGAN', rates=(1e-3, 4e-4), pace=.1, start=True, guide=1., match=(300., 50.), cycle=50., **_stable)
+CMCGAN_S = replace(HAO, name='CMCGAN', rates=(1e-3, 2e-4), pace=.02, start=True, guide=1., match=(300., 50.), **_stable)
 CYCLE_RECIPES = {r.name: r for r in (CMCGAN_S, HAO)}
 
 # %% ../nbs/11_cmcgan.ipynb #00000048
@@ -163,7 +163,7 @@ ABLATIONS = {
     'no cycles': dict(cycle=0.),
     'no latent': dict(z=0),
     'standard loss': dict(corresponding='standard'),
-    'K=1': dict(K=1),
+    'K=2': dict(K=2),
     'K=4': dict(K=4),
 }
 
