@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C', 'S2I_N', 'I2S', 'RECIPES', 'CHEN_S2I_POSE',
-           'CHEN_I2S_POSE', 'S2I_POSE', 'I2S_POSE', 'PAPER', 'mismatched', 'gan_cls_d', 'gan_cls_g', 'hinge_d',
+           'CHEN_I2S_POSE', 'POSE', 'S2I_POSE', 'I2S_POSE', 'PAPER', 'mismatched', 'gan_cls_d', 'gan_cls_g', 'hinge_d',
            'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder',
            'phi_of', 'CrossModalGAN', 'Generator', 'judge_of', 'recipe_named', 'open_data', 'of_instrument',
            'train_encoders', 'train_run', 'meta_of', 'finish_run', 'keep_run', 'recipe_from', 'load_run',
@@ -92,8 +92,13 @@ class Recipe:
     encoder_rate: float = 1e-3     # assumption
     encoder_batch: int = 64        # assumption
     vary: float = 0.               # strength of the augmentation of what is given; assumption: none
+    guide_vary: float = 1.         # and of what the guide sees or hears
     steps: dict = field(default_factory=lambda: dict(test=12, cpu=600, gpu=20000), hash=False)           # of the game
     encoder_steps: dict = field(default_factory=lambda: dict(test=12, cpu=400, gpu=4000), hash=False)    # of the encoder
+
+    def varied(self, modality):
+        "Strength of the augmentation of what is given, or of what the guide sees or hears."
+        return self.vary if modality.name == self.source else self.guide_vary
 
 # %% ../nbs/10_cgan.ipynb #0000002a
 CHEN_S2I = Recipe('S2I-C-paper', 'sound', 'picture', plan=CHEN_SOUND)
@@ -111,8 +116,9 @@ RECIPES = {r.name: r for r in (S2I_C, S2I_N, I2S, CHEN_S2I, CHEN_S2I_N, CHEN_I2S
 # %% ../nbs/10_cgan.ipynb #0000002f
 CHEN_S2I_POSE = replace(CHEN_S2I, name='S2I-pose-paper', wrong='pose')
 CHEN_I2S_POSE = replace(CHEN_I2S, name='I2S-pose-paper', wrong='pose')
-S2I_POSE = replace(S2I_C, name='S2I-pose', wrong='pose', aim='pitch')
-I2S_POSE = replace(I2S, name='I2S-pose', wrong='pose', aim='pitch')
+POSE = dict(wrong='pose', aim='pitch', encoder_steps=dict(test=12, cpu=1500, gpu=4000))
+S2I_POSE = replace(S2I_C, name='S2I-pose', vary=.3, **POSE)
+I2S_POSE = replace(I2S, name='I2S-pose', guide_vary=.3, **POSE)
 RECIPES |= {r.name: r for r in (S2I_POSE, I2S_POSE, CHEN_S2I_POSE, CHEN_I2S_POSE)}
 
 # %% ../nbs/10_cgan.ipynb #00000032
@@ -158,7 +164,8 @@ class EncoderTask:
     def draw(self, loop):
         batch = self.pairs.batch(loop.draw(self.pairs, self.recipe.encoder_batch), loop.generator)
         x = getattr(batch, self.modality.name)
-        return (self.modality.vary(x, loop.generator, self.recipe.vary) if self.recipe.vary else x), batch.label, pitch_in(self.pairs, batch)
+        vary = self.recipe.varied(self.modality)
+        return (self.modality.vary(x, loop.generator, vary) if vary else x), batch.label, pitch_in(self.pairs, batch)
 
     def step(self, batch, loop):
         x, label, pitch = batch
@@ -249,7 +256,7 @@ class CrossModalGAN:
         far = (fake.float() - real).abs().mean()
         more, losses = self.recipe.match * (1 - .8 * loop.fraction) * far, dict(D=loss_d, G=loss_g, far=far)
         if self.recipe.guide:
-            with loop.autocast(): named = self.guide(self.target.vary(fake, loop.generator, 1.))
+            with loop.autocast(): named = self.guide(self.target.vary(fake, loop.generator, self.recipe.guide_vary))
             losses['named'] = naming_loss(named, label, pitch[0] if pitch else None, self.recipe)
             more = more + self.recipe.guide * losses['named']
         loop.update('G', loss_g + more)

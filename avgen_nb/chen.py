@@ -256,7 +256,7 @@ def encoder_for_system(
 ):
     "A trained encoder and its minutes."
     shelf = {} if shelf is None else shelf
-    key = (modality.name, recipe.aim, recipe.plan, recipe.norm, recipe.hidden, recipe.keep, recipe.vary, steps, seed, teach)
+    key = (modality.name, recipe.aim, recipe.plan, recipe.norm, recipe.hidden, recipe.keep, recipe.varied(modality), steps, seed, teach)
     if key not in shelf: shelf[key] = train_encoder(modality, recipe, data, teach=teach, steps=steps, seed=seed, quiet=True, **options)
     return shelf[key]
 
