@@ -310,8 +310,9 @@ def table_rows(
     effort,          # how long they took
     paper: dict,     # split → the paper's figure
     source='orchestra',   # name of the data
+    beyond=None,     # seeds that are scored beyond the paper, too; none: all
 ):
-    "Train and test accuracy for every seed and their mean; for the first seed the metrics beyond the paper, too."
+    "Train and test accuracy for every seed and their mean, and the metrics beyond the paper."
     one = next(iter(trained.values()))
     r, jury, minutes, rows = one.recipe, one.jury, {s: m.meta['minutes'] for s, m in trained.items()}, []
     context = dict(system=r.name, direction=f'{r.source} → {r.target}', data=f'{source}, budget {effort.name}', device=one.meta['device'], version=__version__)
@@ -319,7 +320,7 @@ def table_rows(
         found = {s: taken_for(m, pairs) for s, m in trained.items()}
         rows += seed_rows(next(iter(found.values()))[0], {s: p for s, (_, p) in found.items()}, pairs.songs, minutes, split=split, steps=one.meta['steps'],
             ceiling=jury.meta['ceiling']['value'], chance=chance(len(jury.classes)), paper=paper.get(split), **context)
-    return rows + [replace(r, data=context['data']) for r in evaluate_run(one, data)[1:]]   # [0] is the accuracy again
+    return rows + [replace(r, data=context['data']) for s in beyond or trained for r in evaluate_run(trained[s], data)[1:]]   # [0] is the accuracy again
 
 # %% ../nbs/10b_chen.ipynb #0000003f
 def variant_rows(

@@ -77,7 +77,7 @@ def cycle_table(
 ):
     "Both halves of the paper's table for one recipe."
     paper = lambda t: {split: PAPER_CMCGAN[t, split] for split in ('train', 'test')} if next(iter(trained.values()))[t].recipe.name.removesuffix('-paper') == 'CMCGAN' else {}
-    return [row for t in MODALITIES for row in table_rows({s: m[t] for s, m in trained.items()}, data, effort, paper(t), source)]
+    return [row for t in MODALITIES for row in table_rows({s: m[t] for s, m in trained.items()}, data, effort, paper(t), source, effort.seeds[:1])]
 
 # %% ../nbs/11b_hao.ipynb #00000017
 def paired_gap(
@@ -250,7 +250,7 @@ def experiments(
     study = Study(data, effort, Path(out), opened)
     same = (data, effort, study.source)
     def table(recipe): return cycle_table(study.house(recipe), *same)
-    def single(r, times): return table_rows(alone(study, r, times), data, effort, {}, study.source)
+    def single(r, times): return table_rows(alone(study, r, times), data, effort, {}, study.source, effort.seeds[:1])
     def gaps(times): return [row for t, r in SINGLES.items() for row in gap_rows({s: m[t] for s, m in study.house().items()}, alone(study, r, times), *same)]
     def besides(trained): return spread_rows(trained, *same) + trip_rows(next(iter(trained.values()))['sound'].recipe.name, trained, *same)
     def ablation(k): return accuracy_rows(trained := study.house(ablated(CMCGAN_S, k)), *same) + besides(trained)
