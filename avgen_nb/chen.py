@@ -8,8 +8,8 @@ __all__ = ['EFFORTS', 'REPRESENTATIONS', 'PLANS', 'PAPER_TABLE_1', 'CHEN_S2I_A',
            'standardised', 'waves_of_orchestra', 'waves_of_files', 'heard_as', 'modality_of', 'named', 'classifier',
            'representation_rows', 'AutoencoderTask', 'System', 'encoder_for_system', 'thin', 'taken_for',
            'train_system', 'table_rows', 'variant_rows', 'curve_rows', 'longest', 'budgets_in', 'merged', 'curve_lines',
-           'curve_figure', 'per_clip', 'in_decibels', 'SquareGAN', 'PaperJudge', 'Cause', 'cause_rows', 'pose_rows',
-           'experiments', 'run_all', 'run_budget', 'main', 'ledger_line', 'ledger', 'assumptions']
+           'curve_figure', 'per_clip', 'in_decibels', 'SquareGAN', 'PaperJudge', 'Cause', 'cause_rows', 'pose_system',
+           'pose_rows', 'experiments', 'run_all', 'run_budget', 'main', 'ledger_line', 'ledger', 'assumptions']
 
 # %% ../nbs/10b_chen.ipynb #00000004
 import argparse, copy, inspect, re
@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 from . import __version__
 from .cgan import CHEN_I2S, CHEN_S2I, CHEN_S2I_N, I2S, S2I_C, CrossModalGAN, EncoderTask, Recipe
-from .cgan import I2S_POSE, PAPER, S2I_POSE, Generator, evaluate_run, finish_run, load_run, meta_of, of_instrument, open_data, train_encoder, train_run
+from .cgan import I2S_POSE, PAPER, S2I_POSE, Generator, evaluate_run, finish_run, load_run, meta_of, of_instrument, open_data, steps_for, train_encoder
 from .judges import balanced_accuracy, chance, in_parts, judge_for, song_interval
 from .metrics import Row, device_name, html_table, judge_labels, read_rows, write_rows
 from .nets import CHEN_PICTURE, CHEN_SOUND, MODALITIES, PICTURE, SOUND, Decoder, Modality
@@ -289,17 +289,24 @@ def train_system(
     seed: int = 0,
     shelf: dict = None,   # encoders made before
     opened: dict = None,  # arguments of `open_data`, remembered for `evaluate_run`
+    score=None,           # `Generator` → number, on development songs; none: how often the judge is right
+    only: str = None,     # the one instrument of a pose-oriented game; its encoders hear and see all of them
+    steps: int = None,    # of the game; none: the effort's epochs
+    encoders: str = None, # folder that keeps the encoders; none: only the shelf does
 ):
     "Train one system with one seed, its generator chosen on development songs: (`Generator`, Run)."
     r, dev = effort.sized(system.recipe), thin(data['dev'], 4)
+    score = score or (lambda model: balanced_accuracy(*taken_for(model, dev), len(jury.classes)))
     source, target = MODALITIES[r.source], MODALITIES[r.target]
     makes = [(source, system.teach)] + [(target, EncoderTask)] * bool(r.guide)
-    nets, spent = zip(*[encoder_for_system(m, r, data, effort.encode, seed, teach, shelf) for m, teach in makes])
+    keep = lambda m: dict(out=Path(encoders)/f'{m.name}-{seed}', resume=True) if encoders else {}
+    nets, spent = zip(*[encoder_for_system(m, r, data, effort.encode, seed, teach, shelf, **keep(m)) for m, teach in makes])
     torch.manual_seed(seed)
-    game = system.game(source, target, r, nets[0], data['train'], *nets[1:])
-    right = lambda G: balanced_accuracy(*taken_for(Generator(r, dev.classes, nets[0], G, jury), dev), len(jury.classes))
-    run = choose(game, 'G', right, effort.steps(r, data['train']), effort.looks, average=r.average, seed=seed, quiet=True)
-    meta = meta_of(r, data, run, spent, seed, opened, encoder=system.teach.__name__)
+    train = of_instrument(data['train'], only, r)
+    game = system.game(source, target, r, nets[0], train, *nets[1:])
+    look = lambda G: score(Generator(r, dev.classes, nets[0], G, jury))
+    run = choose(game, 'G', look, steps or effort.steps(r, train), effort.looks, average=r.average, seed=seed, quiet=True)
+    meta = meta_of(r, data, run, spent, seed, opened, encoder=system.teach.__name__, only=only)
     if out: return finish_run(Path(out), game, run, meta, jury), run
     return Generator(r, dev.classes, nets[0], run.averages['G'], jury, meta), run
 
@@ -491,6 +498,26 @@ def cause_rows(
 POSED = ('violin', 'cello', 'trombone')   # the pitch decides where a hand or a slide is, and it can be seen
 POSE_METRICS = ('pose_error', 'pose_correlation', 'pitch_error_semitones', 'pitch_within_50_cents')
 
+def pose_system(
+    recipe,         # S2I_POSE or I2S_POSE
+    instrument,     # one name
+    data: dict,     # splits whose keypoints and pitch are known
+    out,            # folder of the runs; what is trained there is not trained again
+    effort,         # how long
+    probe,          # reads what the recipe makes
+    shelf: dict = None,   # encoders made before
+):
+    "A pose-oriented model of one instrument, chosen by what its development songs show of the note."
+    place, figure = Path(out)/f'{recipe.name}-{instrument}', dict(picture='pose_correlation', sound='pitch_within_50_cents')[recipe.target]
+    dev = of_instrument(data['dev'], instrument, recipe)
+    def score(model): return next(r.value for r in score_probe(model, dev, probe) if r.metric == figure)
+    if not (place/'model.safetensors').exists():
+        longer = replace(effort, encode=steps_for(recipe, effort.name, 'encoder_steps'))
+        train_system(System(recipe), data, place, longer, judge_for(recipe.target, data, steps=effort.judge), 0, shelf, score=score,
+            only=instrument, steps=effort.pose, encoders=Path(out)/'encoders')
+    return load_run(place)
+
+# %% ../nbs/10b_chen.ipynb #0000005b
 def pose_rows(
     instrument,     # one name
     data: dict,     # splits whose keypoints and pitch are known
@@ -498,18 +525,17 @@ def pose_rows(
     effort,         # how long
     others: dict = None,   # name → `Generator` of all instruments, to stand beside
     source='orchestra',    # name of the data
+    shelf: dict = None,    # encoders made before
 ):
     "Pose and pitch of what pose-oriented models make, one seed, and of the other models."
-    play = lambda r: train_run(effort.sized(r), data, Path(out)/f'{r.name}-{instrument}', effort.pose, budget=effort.name, resume=True,
-        only=instrument, encoders=Path(out)/'encoders', quiet=True)
-    models = {r.name: play(r) for r in (S2I_POSE, I2S_POSE)} | (others or {})
     probes = {p.modality: p for p in (probe_for(kind, data, effort.judge) for kind in ('pose', 'pitch'))}
+    models = {r.name: pose_system(r, instrument, data, out, effort, probes[r.target], shelf) for r in (S2I_POSE, I2S_POSE)} | (others or {})
     test, rows = of_instrument(data['test'], instrument, S2I_POSE), []
     for name, model in models.items():
         rows += score_probe(model, test, probes[model.target.name], system=name, split='test', version=__version__)
     return [replace(r, data=f'{source} {instrument}, budget {effort.name}') for r in rows if r.data == 'orchestra' and r.metric in POSE_METRICS]
 
-# %% ../nbs/10b_chen.ipynb #0000005d
+# %% ../nbs/10b_chen.ipynb #0000005e
 def experiments(
     data: dict,    # splits
     effort,        # how long
@@ -529,13 +555,13 @@ def experiments(
         folder, s = place/name/'seed-0', SYSTEMS[name]
         if not (folder/'model.safetensors').exists(): train_system(s, data, folder, effort, judge(s.recipe.target), 0, shelf, opened)
         return load_run(folder)
-    def pose(name): return pose_rows(name, data, place/'pose', effort, {k: trained(k) for k in ('S2I-C', 'I2S')}, source)
+    def pose(name): return pose_rows(name, data, place/'pose', effort, {k: trained(k) for k in ('S2I-C', 'I2S')}, source, shelf)
     known = not data or 'keypoints' in data['train'].truth
     return {f'table-1 {k}': lambda k=k: hear(k) for k in REPRESENTATIONS} | {f'table-5 {k}': lambda s=s: play(s) for k, s in SYSTEMS.items()} | \
         {f'curve {k}': lambda s=s: follow(s) for k, s in CURVES.items()} | {f'cause {k}': lambda k=k: why(k) for k in CAUSES} | \
         {f'pose {k}': lambda k=k: pose(k) for k in POSED if known}
 
-# %% ../nbs/10b_chen.ipynb #0000005f
+# %% ../nbs/10b_chen.ipynb #00000060
 def run_all(
     plan: dict,     # name → function that returns rows
     out,            # folder for the rows
@@ -552,7 +578,7 @@ def run_all(
     write_rows(Path(out)/'rows.jsonl', rows, append=False)
     return rows
 
-# %% ../nbs/10b_chen.ipynb #00000061
+# %% ../nbs/10b_chen.ipynb #00000062
 def run_budget(
     module,       # name, as in 'chen'
     paper,        # name, as in 'chen2017'
@@ -581,11 +607,11 @@ def main(argv=None) -> int:
     "`python -m avgen_nb.chen`: the experiments of Chen et al. 2017 under a budget."
     return run_budget('chen', 'chen2017', main.__doc__, EFFORTS, experiments, argv)
 
-# %% ../nbs/10b_chen.ipynb #00000064
+# %% ../nbs/10b_chen.ipynb #00000065
 #| eval: false
 if __name__ == '__main__' and not in_notebook(): raise SystemExit(main())
 
-# %% ../nbs/10b_chen.ipynb #00000066
+# %% ../nbs/10b_chen.ipynb #00000067
 LEDGER = tuple(('Table 1', f'{k}, {n} convolutions', 'test', 'balanced_accuracy', p) for (k, n), p in PAPER_TABLE_1.items()) + \
     tuple(('Table 5', f'{s}{kind}', split, 'balanced_accuracy', p) for (s, split), p in PAPER.items() for kind in ('-paper', '') if f'{s}{kind}' in SYSTEMS and s != 'I2S') + \
     (('I2S', 'I2S-paper', 'test', 'balanced_accuracy', '.1117'), ('I2S', 'I2S', 'test', 'balanced_accuracy', '.1117')) + \
@@ -593,7 +619,7 @@ LEDGER = tuple(('Table 1', f'{k}, {n} convolutions', 'test', 'balanced_accuracy'
 
 HEAD = ('where', 'system', 'split', 'paper', 'ours [95 % over songs]', 'gap', 'ceiling', 'hardware', 'minutes', 'seeds', 'data and budget')
 
-# %% ../nbs/10b_chen.ipynb #00000067
+# %% ../nbs/10b_chen.ipynb #00000068
 def ledger_line(
     entry,   # of LEDGER
     rows,    # Rows
@@ -608,7 +634,7 @@ def ledger_line(
     return [where, system, split, paper, ours, f'{mean.value - float(paper):+.3f}', show(mean.ceiling), mean.device,
             '' if mean.minutes is None else f'{mean.minutes:.1f}', ', '.join(map(str, seeds)), mean.data]
 
-# %% ../nbs/10b_chen.ipynb #00000068
+# %% ../nbs/10b_chen.ipynb #00000069
 def ledger(
     rows,          # Rows
     form='text',   # 'text' or 'html'
@@ -620,7 +646,7 @@ def ledger(
     wide = [max(len(line[i]) for line in [HEAD, *cells]) for i in range(len(HEAD))]
     return '\n'.join('  '.join(c.ljust(w) for c, w in zip(line, wide)).rstrip() for line in [HEAD, *cells])
 
-# %% ../nbs/10b_chen.ipynb #0000006c
+# %% ../nbs/10b_chen.ipynb #0000006d
 ASSUMED = (
     'Table 1: max pools of 2×2 after every convolution; the paper draws none.',
     'Table 1: magnitudes of the STFT up to bin 512, powers of the mel bands, 84 bands of CQT from C1, 20 MFCC; every band standardised over training sounds.',

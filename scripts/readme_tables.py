@@ -22,15 +22,21 @@ def markdown_table(head, rows):
     return '\n'.join([line(head), line(['---'] * len(head)), *map(line, rows)])
 
 
-def lesson_row(path, cfg, root):
-    "One lesson: its title with its badge, its one line, and the line that says how long it takes."
+def lesson(path):
+    "One lesson: its title, its one line, and how long it takes."
     cells = json.loads(path.read_text(encoding='utf-8'))['cells']
     prose = '\n'.join(''.join(c['source']) for c in cells[:6] if c['cell_type'] == 'markdown')
     title, line = re.search(r'^# (.+)$', prose, re.M), re.search(r'^> (.+)$', prose, re.M)
     runs = re.search(r'^\*\*Runs on\*\*\s*(.+)$', prose, re.M)
     minutes = re.search(r'(?:under |half )?(?:a few|an?|\d+) (?:minute|second)s?', runs[1]) if runs else None
+    return title[1] if title else path.stem, line[1] if line else '', minutes[0] if minutes else ''
+
+
+def lesson_row(path, cfg, root):
+    "One lesson as a row of the table, with its badge."
+    title, line, minutes = lesson(path)
     link, badge = path.relative_to(root).as_posix(), f'[![Open In Colab]({BADGE})]({badge_url(path, cfg, root)})'
-    return [f'[{path.stem.partition("_")[0]} {title[1] if title else path.stem}]({link})', line[1] if line else '', minutes[0] if minutes else '', badge]
+    return [f'[{path.stem.partition("_")[0]} {title}]({link})', line, minutes, badge]
 
 
 def lessons(root=ROOT):

@@ -176,6 +176,6 @@ def test_make_lists_its_targets(root):
     make = shutil.which('make')
     if not make: pytest.skip('no make')
     said = subprocess.run([make, '-C', str(root), '--no-print-directory', 'help'], capture_output=True, text=True).stdout
-    named = set(re.findall(r'^make (\w+)', said, re.M))
+    named = set(re.findall(r'^make ([\w-]+)', said, re.M))
     phony = set(re.search(r'^\.PHONY: (.+)$', (root/'Makefile').read_text(), re.M)[1].split())
     assert named == phony - {'help'}
