@@ -6,8 +6,9 @@
 __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C', 'S2I_N', 'I2S', 'RECIPES', 'CHEN_S2I_POSE',
            'CHEN_I2S_POSE', 'POSE', 'S2I_POSE', 'I2S_POSE', 'PAPER', 'mismatched', 'gan_cls_d', 'gan_cls_g', 'hinge_d',
            'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder',
-           'CrossModalGAN', 'Generator', 'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_run',
-           'meta_of', 'finish_run', 'recipe_from', 'load_run', 'evaluate_run', 'shipped']
+           'phi_of', 'CrossModalGAN', 'Generator', 'judge_of', 'recipe_named', 'open_data', 'of_instrument',
+           'train_encoders', 'train_run', 'meta_of', 'finish_run', 'keep_run', 'recipe_from', 'load_run',
+           'evaluate_run', 'shipped_folder', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
 import json, math, os, time
@@ -189,6 +190,12 @@ def train_encoder(
     return run.averages['E'], run.minutes
 
 # %% ../nbs/10_cgan.ipynb #0000003b
+def phi_of(E, x, recipe):
+    "φ(x): (N, 64)"
+    phi = E.code(x).float()
+    return F.normalize(phi, dim=1) * math.sqrt(phi.shape[1]) if recipe.unit_phi else phi
+
+# %% ../nbs/10_cgan.ipynb #0000003e
 class CrossModalGAN:
     "The matching-aware game of Chen et al. 2017. `CrossModalGAN(SOUND, PICTURE, …)` is S2I, turned round it is I2S."
     def __init__(self,
@@ -217,8 +224,7 @@ class CrossModalGAN:
     @torch.no_grad()
     def code(self, x):
         "φ(x): (N, 64)"
-        phi = self.E.code(x.to(home_of(self.E))).float()
-        return F.normalize(phi, dim=1) * math.sqrt(phi.shape[1]) if self.recipe.unit_phi else phi
+        return phi_of(self.E, x.to(home_of(self.E)), self.recipe)
 
     def draw(self, loop):
         "Real targets, the codes of their partners, and labels."
@@ -256,7 +262,7 @@ class CrossModalGAN:
         loop.update('G', loss_g + more)
         return {k: v.detach() for k, v in losses.items()}
 
-# %% ../nbs/10_cgan.ipynb #00000044
+# %% ../nbs/10_cgan.ipynb #00000047
 class Generator:
     "A trained model: the encoder of what is given and the generator of what is made."
     def __init__(self, recipe, classes, E, G, jury=None, meta=None):
@@ -282,20 +288,20 @@ class Generator:
         "What the independent judge of the target sees: (class names, probabilities (N, classes))."
         return self.jury.classes, self.jury.predict(x)
 
-# %% ../nbs/10_cgan.ipynb #00000045
+# %% ../nbs/10_cgan.ipynb #00000048
 def judge_of(data, recipe, budget='cpu', quiet=True):
     "The judge of what a recipe makes, trained on the real targets of these very splits (lesson 08)."
     from avgen_nb.judges import judge_for
     return judge_for(recipe.target, data, steps=20 if budget == 'test' else None, quiet=quiet)
 
-# %% ../nbs/10_cgan.ipynb #00000049
+# %% ../nbs/10_cgan.ipynb #0000004c
 def recipe_named(name):
     "The recipe of this name."
     if isinstance(name, Recipe): return name
     if name not in RECIPES: raise ValueError(f"There is no recipe '{name}'; choose one of {', '.join(RECIPES)}.")
     return RECIPES[name]
 
-# %% ../nbs/10_cgan.ipynb #0000004a
+# %% ../nbs/10_cgan.ipynb #0000004d
 def open_data(
     data: str = 'orchestra',   # 'orchestra', or a folder in Sub-URMP's layout
     sounds: str = None,        # a folder of class folders of recordings ...
@@ -311,7 +317,7 @@ def open_data(
     if pictures == 'orchestra': pictures = pairs.orchestra_pairs(size)
     return urmp.load_class_folders(sounds, pictures, **options)
 
-# %% ../nbs/10_cgan.ipynb #0000004c
+# %% ../nbs/10_cgan.ipynb #0000004f
 def of_instrument(pairs, only, recipe):
     "The pairs of one instrument, their labels unchanged; all of them if `only` is None."
     if only is None and recipe.wrong == 'pose': raise ValueError(f"{recipe.name} plays with the poses of one instrument: say which, as in only='{pairs.classes[0]}', on the command line --only {pairs.classes[0]}.")
@@ -319,7 +325,21 @@ def of_instrument(pairs, only, recipe):
     if only not in pairs.classes: raise ValueError(f"There is no instrument '{only}' in these pairs; choose one of {', '.join(pairs.classes)}.")
     return pairs.subset(pairs.labels == pairs.classes.index(only))
 
-# %% ../nbs/10_cgan.ipynb #0000004d
+# %% ../nbs/10_cgan.ipynb #00000050
+def train_encoders(
+    wanted: dict,          # modality → recipe
+    data: dict,            # splits
+    folder: str,           # where each gets a folder for its checkpoints
+    minutes: float = None, # of all together; none: what the budget says
+    budget: str = 'cpu',   # 'test', 'cpu' or 'gpu'
+    **options,             # of `fit`
+):
+    "The encoders that a game begins with, and how many minutes each took."
+    long = lambda r: dict(minutes=minutes / len(wanted)) if minutes else dict(steps=steps_for(r, budget, 'encoder_steps'))
+    made = [train_encoder(m, r, data, Path(folder)/('encoder-' + m.name + r.aim.removeprefix('instrument')), **long(r), **options) for m, r in wanted.items()]
+    return [E for E, _ in made], [spent for _, spent in made]
+
+# %% ../nbs/10_cgan.ipynb #00000051
 def train_run(
     recipe,                # a `Recipe` or its name
     data: dict,            # splits, as `open_data` gives them
@@ -338,10 +358,8 @@ def train_run(
     recipe, out = recipe_named(recipe), Path(out)
     train = of_instrument(data['train'], only, recipe)
     source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
-    wanted = [source, target] if recipe.guide else [source]
-    length = dict(minutes=.4 * minutes / len(wanted)) if minutes else dict(steps=steps_for(recipe, budget, 'encoder_steps'))
-    same = dict(resume=resume or bool(encoders), seed=seed, quiet=quiet)
-    nets, spent = zip(*[train_encoder(m, recipe, data, Path(encoders or out)/('encoder-' + m.name + recipe.aim.removeprefix('instrument')), **length, **same) for m in wanted])
+    wanted = {m: recipe for m in ([source, target] if recipe.guide else [source])}
+    nets, spent = train_encoders(wanted, data, encoders or out, minutes and .4 * minutes, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
     torch.manual_seed(seed)
     game = CrossModalGAN(source, target, recipe, nets[0], train, *nets[1:])
     length = dict(minutes=.6 * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
@@ -349,28 +367,31 @@ def train_run(
     meta = meta_of(recipe, data, run, spent, seed, opened, only=only)
     return finish_run(out, game, run, meta, judge_of(data, recipe, budget, quiet))
 
-# %% ../nbs/10_cgan.ipynb #0000004e
+# %% ../nbs/10_cgan.ipynb #00000052
 def meta_of(recipe, data, run, spent, seed, opened, **more):  # spent: minutes of each encoder
     "What a run must remember: how it was made, on what, for how long."
     from avgen_nb.metrics import device_name
     return dict(recipe=asdict(recipe), classes=list(data['train'].classes), seed=seed, steps=run.steps, minutes=round(sum(spent) + run.minutes, 2),
                 minutes_of_game=round(run.minutes, 2), opened=opened or {}, device=device_name(run.device), version=__version__, **more)
 
-# %% ../nbs/10_cgan.ipynb #0000004f
+# %% ../nbs/10_cgan.ipynb #00000053
 def finish_run(out, game, run, meta, judge):
+    "The trained model of a game, kept in a folder."
+    return keep_run(out, Generator(game.recipe, meta['classes'], game.E, run.averages.get('G', game.nets['G']), judge, meta))
+
+def keep_run(out, model):
     "Write what is needed to use a trained model: its nets, and the judge of what it makes."
     from avgen_nb.judges import save_judge
-    G = run.averages.get('G', game.nets['G'])
-    save_nets(out/'model.safetensors', dict(E=game.E, G=G), meta)
-    save_judge(judge, out/'judge.safetensors')
-    return Generator(game.recipe, meta['classes'], game.E, G, judge, meta)
+    save_nets(Path(out)/'model.safetensors', dict(E=model.E, G=model.G), model.meta)
+    save_judge(model.jury, Path(out)/'judge.safetensors')
+    return model
 
-# %% ../nbs/10_cgan.ipynb #00000050
+# %% ../nbs/10_cgan.ipynb #00000054
 def recipe_from(values):
     "A recipe as JSON gives it back."
     return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
-# %% ../nbs/10_cgan.ipynb #00000052
+# %% ../nbs/10_cgan.ipynb #00000056
 def load_run(
     folder: str,  # of a finished run
 ):
@@ -386,11 +407,11 @@ def load_run(
     E.load_state_dict(weights['E']); G.load_state_dict(weights['G'])
     return Generator(recipe, meta['classes'], E, G, load_judge(folder/'judge.safetensors'), meta)
 
-# %% ../nbs/10_cgan.ipynb #00000053
+# %% ../nbs/10_cgan.ipynb #00000057
 PAPER = {('S2I-C', 'train'): '.8737', ('S2I-C', 'test'): '.7556', ('S2I-A', 'train'): '.1063', ('S2I-A', 'test'): '.1095',   # Table 5
          ('S2I-N', 'train'): '.1262', ('S2I-N', 'test'): '.1232', ('I2S', 'test'): '.1117'}                                # I2S: as CMCGAN's paper quotes it
 
-# %% ../nbs/10_cgan.ipynb #00000054
+# %% ../nbs/10_cgan.ipynb #00000058
 def evaluate_run(
     run,                  # a `Generator`, or the folder of a run
     data: dict = None,    # splits; none: those it was trained with
@@ -411,13 +432,19 @@ def evaluate_run(
     rows[0].paper = PAPER.get((name.removesuffix('-paper'), split))
     return rows
 
-# %% ../nbs/10_cgan.ipynb #00000064
+# %% ../nbs/10_cgan.ipynb #00000068
+def shipped_folder(
+    name: str,  # in large or small letters
+):
+    "The folder of a model that comes with the package, or None."
+    from importlib.resources import files
+    return next((p for p in Path(str(files('avgen_nb')), 'models').iterdir() if p.name.lower() == str(name).lower()), None)
+
 def shipped(
     name: str,  # 'S2I-C' or 'I2S'
 ):
     "A trained model that comes with the package."
-    from importlib.resources import files
-    folder = Path(str(files('avgen_nb')))/'models'
-    if name not in (there := sorted(p.parent.name for p in folder.glob('*/model.safetensors'))):
+    if (folder := shipped_folder(name)) is None:
+        there = sorted(p.name for p in shipped_folder('S2I-C').parent.iterdir())
         raise ValueError(f"No model '{name}' comes with the package, only {' and '.join(there)}; train it with `avgen train {name}`.")
-    return load_run(folder/name)
+    return load_run(folder)

@@ -7,9 +7,9 @@ __all__ = ['EFFORTS', 'REPRESENTATIONS', 'PLANS', 'PAPER_TABLE_1', 'CHEN_S2I_A',
            'CAUSES', 'POSED', 'POSE_METRICS', 'LEDGER', 'HEAD', 'ASSUMED', 'choose', 'seed_rows', 'Effort',
            'standardised', 'waves_of_orchestra', 'waves_of_files', 'heard_as', 'modality_of', 'named', 'classifier',
            'representation_rows', 'AutoencoderTask', 'System', 'encoder_for_system', 'thin', 'taken_for',
-           'train_system', 'variant_rows', 'curve_rows', 'longest', 'budgets_in', 'merged', 'curve_lines',
+           'train_system', 'table_rows', 'variant_rows', 'curve_rows', 'longest', 'budgets_in', 'merged', 'curve_lines',
            'curve_figure', 'per_clip', 'in_decibels', 'SquareGAN', 'PaperJudge', 'Cause', 'cause_rows', 'pose_system',
-           'pose_rows', 'experiments', 'run_all', 'main', 'ledger_line', 'ledger', 'assumptions']
+           'pose_rows', 'experiments', 'run_all', 'run_budget', 'main', 'ledger_line', 'ledger', 'assumptions']
 
 # %% ../nbs/10b_chen.ipynb #00000004
 import argparse, copy, inspect, re
@@ -37,22 +37,22 @@ from .urmp import read_windows
 # %% ../nbs/10b_chen.ipynb #0000000a
 def choose(
     task,             # for `fit`
-    name,             # of its net to keep
-    score,            # frozen net → number, on development songs; higher is better
+    name,             # of its net to keep, or names of several
+    score,            # frozen net (or nets) → number, on development songs; higher is better
     steps: int,       # how long
     looks: int = 8,   # how often to look
     **options,        # of `fit`
 ):
     "A `Run` whose `averages[name]` is the net that was best on development songs; its `samples` are the looks, (step, score)."
-    best = {}
+    best, names = {}, (name,) if isinstance(name, str) else name
     def look(nets):
-        net = copy.deepcopy(nets[name]).cpu().eval().requires_grad_(False)
-        value = score(net)
-        if not best or value > best['value']: best.update(value=value, net=net)
+        kept = {k: copy.deepcopy(nets[k]).cpu().eval().requires_grad_(False) for k in names}
+        value = score(*kept.values())
+        if not best or value > best['value']: best.update(value=value, nets=kept)
         return value
     task.sample = look
     run = fit(task, steps=steps, sample_every=max(1, steps // looks), **options)
-    run.averages[name] = best['net']
+    run.averages |= best['nets']
     return run
 
 # %% ../nbs/10b_chen.ipynb #0000000f
@@ -86,6 +86,7 @@ class Effort:
     curve: tuple     # the epoch curve: epochs, and one pair of so many
     width: int       # of all nets of the game; none: what the recipe says
     judge: int = None  # steps of a judge; none: what it needs
+    batch: int = None  # of the game; none: what the recipe says
 
     def steps(self, recipe, train):
         "Steps of the game: an epoch sees as many pairs as there are."
@@ -93,7 +94,7 @@ class Effort:
 
     def sized(self, recipe):
         "The recipe as this budget can afford it."
-        return replace(recipe, width=self.width) if self.width else recipe
+        return replace(recipe, width=self.width or recipe.width, batch=self.batch or recipe.batch)
 
 # %% ../nbs/10b_chen.ipynb #00000013
 EFFORTS = {e.name: e for e in (
@@ -310,6 +311,25 @@ def train_system(
     return Generator(r, dev.classes, nets[0], run.averages['G'], jury, meta), run
 
 # %% ../nbs/10b_chen.ipynb #0000003e
+def table_rows(
+    trained: dict,   # seed → `Generator`
+    data: dict,      # splits
+    effort,          # how long they took
+    paper: dict,     # split → the paper's figure
+    source='orchestra',   # name of the data
+    beyond=None,     # seeds that are scored beyond the paper, too; none: all
+):
+    "Train and test accuracy for every seed and their mean, and the metrics beyond the paper."
+    one = next(iter(trained.values()))
+    r, jury, minutes, rows = one.recipe, one.jury, {s: m.meta['minutes'] for s, m in trained.items()}, []
+    context = dict(system=r.name, direction=f'{r.source} → {r.target}', data=f'{source}, budget {effort.name}', device=one.meta['device'], version=__version__)
+    for split, pairs in dict(train=thin(data['train'], 8), test=data['test']).items():
+        found = {s: taken_for(m, pairs) for s, m in trained.items()}
+        rows += seed_rows(next(iter(found.values()))[0], {s: p for s, (_, p) in found.items()}, pairs.songs, minutes, split=split, steps=one.meta['steps'],
+            ceiling=jury.meta['ceiling']['value'], chance=chance(len(jury.classes)), paper=paper.get(split), **context)
+    return rows + [replace(r, data=context['data']) for s in beyond or trained for r in evaluate_run(trained[s], data)[1:]]   # [0] is the accuracy again
+
+# %% ../nbs/10b_chen.ipynb #0000003f
 def variant_rows(
     system,        # a `System`
     data: dict,    # splits
@@ -320,19 +340,11 @@ def variant_rows(
     opened: dict = None,  # arguments of `open_data`
     source='orchestra',   # name of the data
 ):
-    "Table 5 for one system: train and test accuracy for every seed and their mean, and the metrics beyond the paper."
-    r = system.recipe
-    trained = {s: train_system(system, data, Path(out)/f'seed-{s}', effort, jury, s, shelf, opened) for s in effort.seeds}
-    minutes = {s: m.meta['minutes'] for s, (m, _) in trained.items()}
-    context = dict(system=r.name, direction=f'{r.source} → {r.target}', data=f'{source}, budget {effort.name}', device=next(iter(trained.values()))[0].meta['device'], version=__version__)
-    rows, steps = [], effort.steps(r, data['train'])
-    for split, pairs in dict(train=thin(data['train'], 8), test=data['test']).items():
-        found = {s: taken_for(m, pairs) for s, (m, _) in trained.items()}
-        rows += seed_rows(next(iter(found.values()))[0], {s: p for s, (_, p) in found.items()}, pairs.songs, minutes, split=split, steps=steps,
-            ceiling=jury.meta['ceiling']['value'], chance=chance(len(jury.classes)), paper=PAPER.get((r.name.removesuffix('-paper'), split)), **context)
-    return rows + [replace(r, data=context['data']) for m, _ in trained.values() for r in evaluate_run(m, data)[1:]]   # [0] is the accuracy again
+    "Table 5 for one system."
+    trained = {s: train_system(system, data, Path(out)/f'seed-{s}', effort, jury, s, shelf, opened)[0] for s in effort.seeds}
+    return table_rows(trained, data, effort, {split: PAPER.get((system.name.removesuffix('-paper'), split)) for split in ('train', 'test')}, source)
 
-# %% ../nbs/10b_chen.ipynb #00000041
+# %% ../nbs/10b_chen.ipynb #00000042
 STEADY = dict(game='hinge', spectral=True, average=.995, decay=True)
 CURVES = {s.name: s for s in (System(CHEN_S2I), System(replace(CHEN_S2I, name='S2I-C-steady', **STEADY)), System(S2I_C))}
 
@@ -354,7 +366,7 @@ def curve_rows(
     looks = [Row(metric='dev_accuracy', value=v, steps=step, **context) for step, v in run.samples]
     return [Row(metric='steps_per_epoch', value=len(data['train']) / system.recipe.batch, **context)] + looks
 
-# %% ../nbs/10b_chen.ipynb #00000044
+# %% ../nbs/10b_chen.ipynb #00000045
 def longest(
     rows,   # Rows of any budgets
 ):
@@ -364,7 +376,7 @@ def longest(
     for r in rows: most[r.system] = max(rank(r), most.get(r.system, -1))
     return [r for r in rows if rank(r) == most[r.system]]
 
-# %% ../nbs/10b_chen.ipynb #00000046
+# %% ../nbs/10b_chen.ipynb #00000047
 def budgets_in(
     rows,   # Rows
 ):
@@ -379,7 +391,7 @@ def merged(
     key = lambda r: (r.system, r.direction, r.data, r.split, r.metric, r.seed, r.steps if r.metric == 'dev_accuracy' else None)
     return list(({key(r): r for r in old} | {key(r): r for r in new}).values())
 
-# %% ../nbs/10b_chen.ipynb #00000049
+# %% ../nbs/10b_chen.ipynb #0000004a
 def curve_lines(
     rows,     # Rows
     system,   # name
@@ -390,7 +402,7 @@ def curve_lines(
     looks = [r for r in rows if r.metric == 'dev_accuracy']
     return [sorted((r.steps / per, r.value) for r in looks if r.seed == s) for s in sorted({r.seed for r in looks})]
 
-# %% ../nbs/10b_chen.ipynb #0000004b
+# %% ../nbs/10b_chen.ipynb #0000004c
 def curve_figure(
     rows,          # Rows, of which those of the epoch curve are drawn
     systems=None,  # names; none: all
@@ -409,7 +421,7 @@ def curve_figure(
 
 PAPER_CURVE = ((5, .58), (10, .67), (20, .65), (25, .72), (35, .756), (40, .56), (50, .07))   # read off the plot
 
-# %% ../nbs/10b_chen.ipynb #0000004e
+# %% ../nbs/10b_chen.ipynb #0000004f
 def per_clip(
     x,   # LMS (N, 1, 128, F)
 ):
@@ -424,7 +436,7 @@ def in_decibels(
     "Decibels above or below the middle of the range: -55 to 55."
     return (55 * x.float()).half()
 
-# %% ../nbs/10b_chen.ipynb #00000051
+# %% ../nbs/10b_chen.ipynb #00000052
 class SquareGAN(CrossModalGAN):
     "The same game, with a generator of 64×64 maps that are stretched to the size of the target."
     def __init__(self, source, target, recipe, *more):
@@ -433,14 +445,14 @@ class SquareGAN(CrossModalGAN):
         G = nn.Sequential(Decoder(square, recipe.phi + recipe.z, recipe.width), nn.Upsample(target.size, mode='bilinear'))
         self.nets['G'], self.optimizers['G'] = G, torch.optim.Adam(G.parameters(), recipe.rates[0], recipe.betas)
 
-# %% ../nbs/10b_chen.ipynb #00000054
+# %% ../nbs/10b_chen.ipynb #00000055
 class PaperJudge:
     "The classifier of Chen et al. 2017, Fig. 4, as a judge of sounds."
     def __init__(self, E, classes): self.E, self.classes = E, classes
 
     def predict(self, x): return in_parts(self.E, x).softmax(1)
 
-# %% ../nbs/10b_chen.ipynb #00000055
+# %% ../nbs/10b_chen.ipynb #00000056
 @dataclass(frozen=True)
 class Cause:
     "One thing taken back from our I2S."
@@ -452,7 +464,7 @@ CAUSES = dict(nothing=Cause(), encoder=Cause(dict(plan=CHEN_PICTURE, norm=False,
               terms=Cause(dict(match=0., guide=0.)), guide=Cause(dict(guide=0.)), clip=Cause(change=per_clip),
               decibels=Cause(dict(guide=0.), in_decibels), square=Cause(game=SquareGAN))
 
-# %% ../nbs/10b_chen.ipynb #00000056
+# %% ../nbs/10b_chen.ipynb #00000057
 def cause_rows(
     name,          # of CAUSES
     data: dict,    # splits
@@ -482,7 +494,7 @@ def cause_rows(
         add('judge', PaperJudge(E, test.classes), right)
     return rows
 
-# %% ../nbs/10b_chen.ipynb #00000059
+# %% ../nbs/10b_chen.ipynb #0000005a
 POSED = ('violin', 'cello', 'trombone')   # the pitch decides where a hand or a slide is, and it can be seen
 POSE_METRICS = ('pose_error', 'pose_correlation', 'pitch_error_semitones', 'pitch_within_50_cents')
 
@@ -505,7 +517,7 @@ def pose_system(
             only=instrument, steps=effort.pose, encoders=Path(out)/'encoders')
     return load_run(place)
 
-# %% ../nbs/10b_chen.ipynb #0000005a
+# %% ../nbs/10b_chen.ipynb #0000005b
 def pose_rows(
     instrument,     # one name
     data: dict,     # splits whose keypoints and pitch are known
@@ -523,7 +535,7 @@ def pose_rows(
         rows += score_probe(model, test, probes[model.target.name], system=name, split='test', version=__version__)
     return [replace(r, data=f'{source} {instrument}, budget {effort.name}') for r in rows if r.data == 'orchestra' and r.metric in POSE_METRICS]
 
-# %% ../nbs/10b_chen.ipynb #0000005d
+# %% ../nbs/10b_chen.ipynb #0000005e
 def experiments(
     data: dict,    # splits
     effort,        # how long
@@ -549,7 +561,7 @@ def experiments(
         {f'curve {k}': lambda s=s: follow(s) for k, s in CURVES.items()} | {f'cause {k}': lambda k=k: why(k) for k in CAUSES} | \
         {f'pose {k}': lambda k=k: pose(k) for k in POSED if known}
 
-# %% ../nbs/10b_chen.ipynb #0000005f
+# %% ../nbs/10b_chen.ipynb #00000060
 def run_all(
     plan: dict,     # name → function that returns rows
     out,            # folder for the rows
@@ -566,19 +578,24 @@ def run_all(
     write_rows(Path(out)/'rows.jsonl', rows, append=False)
     return rows
 
-# %% ../nbs/10b_chen.ipynb #00000061
-def main(
+# %% ../nbs/10b_chen.ipynb #00000062
+def run_budget(
+    module,       # name, as in 'chen'
+    paper,        # name, as in 'chen2017'
+    about,        # what the help says
+    efforts,      # budget → `Effort`
+    experiments,  # (data, effort, out, opened) → plan, as `experiments` gives it
     argv: list = None,  # arguments; none: those of the shell
 ) -> int:
-    "`python -m avgen_nb.chen`: the experiments of Chen et al. 2017 under a budget."
-    p = argparse.ArgumentParser(prog='python -m avgen_nb.chen', description=main.__doc__)
-    p.add_argument('--budget', choices=tuple(EFFORTS), default='cpu')
-    p.add_argument('--out', help='folder of the runs (default: runs/chen2017/BUDGET); what is there is not run again')
+    "The command line of a paper's experiments."
+    p = argparse.ArgumentParser(prog=f'python -m avgen_nb.{module}', description=about)
+    p.add_argument('--budget', choices=tuple(efforts), default='cpu')
+    p.add_argument('--out', help=f'folder of the runs (default: runs/{paper}/BUDGET); what is there is not run again')
     p.add_argument('--data', default='orchestra', help="the built-in 'orchestra', or a folder in the layout of Sub-URMP, or its store")
-    p.add_argument('--only', default='', help='run the experiments whose name contains one of these, as in table-1,pose')
+    p.add_argument('--only', default='', help='run the experiments whose name contains one of these, as in table,pose')
     p.add_argument('--list', action='store_true', help='name the experiments and stop')
     a = p.parse_args(argv)
-    effort, out = EFFORTS[a.budget], Path(a.out or f'runs/chen2017/{a.budget}')
+    effort, out = efforts[a.budget], Path(a.out or f'runs/{paper}/{a.budget}')
     opened = dict(data=a.data, size=effort.size)
     data = {} if a.list else open_data(**opened)
     plan = {k: v for k, v in experiments(data, effort, out, opened).items() if any(part in k for part in a.only.split(','))}
@@ -586,11 +603,15 @@ def main(
     else: print(f'{len(run_all(plan, out, lambda s: print(s, flush=True)))} rows in {out}/rows.jsonl')
     return 0
 
-# %% ../nbs/10b_chen.ipynb #00000064
+def main(argv=None) -> int:
+    "`python -m avgen_nb.chen`: the experiments of Chen et al. 2017 under a budget."
+    return run_budget('chen', 'chen2017', main.__doc__, EFFORTS, experiments, argv)
+
+# %% ../nbs/10b_chen.ipynb #00000065
 #| eval: false
 if __name__ == '__main__' and not in_notebook(): raise SystemExit(main())
 
-# %% ../nbs/10b_chen.ipynb #00000066
+# %% ../nbs/10b_chen.ipynb #00000067
 LEDGER = tuple(('Table 1', f'{k}, {n} convolutions', 'test', 'balanced_accuracy', p) for (k, n), p in PAPER_TABLE_1.items()) + \
     tuple(('Table 5', f'{s}{kind}', split, 'balanced_accuracy', p) for (s, split), p in PAPER.items() for kind in ('-paper', '') if f'{s}{kind}' in SYSTEMS and s != 'I2S') + \
     (('I2S', 'I2S-paper', 'test', 'balanced_accuracy', '.1117'), ('I2S', 'I2S', 'test', 'balanced_accuracy', '.1117')) + \
@@ -598,7 +619,7 @@ LEDGER = tuple(('Table 1', f'{k}, {n} convolutions', 'test', 'balanced_accuracy'
 
 HEAD = ('where', 'system', 'split', 'paper', 'ours [95 % over songs]', 'gap', 'ceiling', 'hardware', 'minutes', 'seeds', 'data and budget')
 
-# %% ../nbs/10b_chen.ipynb #00000067
+# %% ../nbs/10b_chen.ipynb #00000068
 def ledger_line(
     entry,   # of LEDGER
     rows,    # Rows
@@ -613,18 +634,19 @@ def ledger_line(
     return [where, system, split, paper, ours, f'{mean.value - float(paper):+.3f}', show(mean.ceiling), mean.device,
             '' if mean.minutes is None else f'{mean.minutes:.1f}', ', '.join(map(str, seeds)), mean.data]
 
-# %% ../nbs/10b_chen.ipynb #00000068
+# %% ../nbs/10b_chen.ipynb #00000069
 def ledger(
     rows,          # Rows
     form='text',   # 'text' or 'html'
+    entries=LEDGER,
 ):
-    "Every number of Chen et al. (2017) beside ours."
-    cells = [ledger_line(entry, rows) for entry in LEDGER]
+    "Every number of a paper (Chen et al. 2017 unless told otherwise) beside ours."
+    cells = [ledger_line(entry, rows) for entry in entries]
     if form == 'html': return html_table(HEAD, cells)
     wide = [max(len(line[i]) for line in [HEAD, *cells]) for i in range(len(HEAD))]
     return '\n'.join('  '.join(c.ljust(w) for c, w in zip(line, wide)).rstrip() for line in [HEAD, *cells])
 
-# %% ../nbs/10b_chen.ipynb #0000006c
+# %% ../nbs/10b_chen.ipynb #0000006d
 ASSUMED = (
     'Table 1: max pools of 2×2 after every convolution; the paper draws none.',
     'Table 1: magnitudes of the STFT up to bin 512, powers of the mel bands, 84 bands of CQT from C1, 20 MFCC; every band standardised over training sounds.',

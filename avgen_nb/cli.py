@@ -111,7 +111,7 @@ def data_of(
 # %% ../nbs/15_cli.ipynb #00000015
 def train_options(p):
     "Options of `avgen train`."
-    p.add_argument('recipe', metavar='RECIPE', help='S2I-C, I2S, …; an unknown name lists them all')
+    p.add_argument('recipe', metavar='RECIPE', help='S2I-C, I2S, CMCGAN, …; an unknown name lists them all')
     data_options(p)
     p.add_argument('--out', metavar='DIR', help='folder of the run (default: runs/RECIPE)')
     p.add_argument('--steps', type=positive(int), metavar='N', help='how long, in steps …')
@@ -123,17 +123,18 @@ def train_options(p):
 
 # %% ../nbs/15_cli.ipynb #00000016
 def train(args):
-    "Train a model of a paper (`cgan.train_run`)."
+    "Train a model of a paper (`cgan.train_run` or `cmcgan.train_cycle`)."
     if args.steps and args.minutes: raise ValueError('--steps and --minutes exclude each other; give one of them.')
-    from avgen_nb.cgan import open_data, recipe_named, train_run
-    recipe = recipe_named(args.recipe)
+    from avgen_nb.cgan import open_data
+    from avgen_nb.cmcgan import trainer_of
+    recipe, start = trainer_of(args.recipe)
     out = Path(args.out or f'runs/{recipe.name}')
     if args.budget == 'test' and args.size is None: args.size = 'small'
     opened = data_of(args)
     check_run_folder(out, args.resume)
-    train_run(recipe, open_data(**opened), out, steps=args.steps, minutes=args.minutes, seed=args.seed,
-              budget=args.budget, resume=args.resume, opened=opened, only=args.only)
-    print(f'{out}: trained; `avgen evaluate {out}` scores it')
+    start(recipe, open_data(**opened), out, steps=args.steps, minutes=args.minutes, seed=args.seed,
+          budget=args.budget, resume=args.resume, opened=opened, only=args.only)
+    for run in sorted(p.parent for p in out.rglob('model.safetensors')): print(f'{run}: trained; `avgen evaluate {run}` scores it')
 
 # %% ../nbs/15_cli.ipynb #00000017
 def check_run_folder(
@@ -151,7 +152,7 @@ def files_options(source):
     "Options of `avgen picture` and `avgen sound`."
     def options(p):
         p.add_argument('files', nargs='+', metavar=source.upper(), help=f'{source} files')
-        p.add_argument('--model', metavar='DIR', help="folder of a run (default: the newest fitting one in runs/ and demo/runs/, or the package's own)")
+        p.add_argument('--model', metavar='DIR', help="folder of a run, or a model of the package (default: the newest fitting one in runs/ and demo/runs/, or the package's own)")
         p.add_argument('--out', default='made', metavar='DIR', help='where to write (default: made)')
         p.add_argument('--seed', type=int, default=0, help='of the noise z (default: 0)')
     return options

@@ -771,12 +771,13 @@ def packaged_run(
 # %% ../nbs/14_demo.ipynb #00000077
 def run_for(
     source: str,        # what is given: 'sound' or 'picture'
-    folder: str = None, # of a run; none: the newest that fits, or the package's own
+    folder: str = None, # of a run, of a CMCGAN (it holds a run for each direction), or the name of a model of the package; none: the newest that fits, or the package's own
 ):
     "A trained run that takes a modality: the one named, or the newest, or the one that comes with the package."
-    from avgen_nb.cgan import load_run
+    from avgen_nb.cgan import load_run, shipped_folder
     if folder is None: return newest_run(source) or packaged_run(source)
-    if not Path(folder).is_dir(): raise ValueError(f'{folder} is no folder; give --model the folder of a run, such as runs/S2I-C.')
-    run = load_run(folder)
+    place = Path(folder) if Path(folder).is_dir() else shipped_folder(folder)
+    if not place: raise ValueError(f'{folder} is no folder; give --model the folder of a run, such as runs/S2I-C.')
+    run = load_run(next(place.glob(f'{source}-*'), place))
     if run.source.name != source: raise ValueError(f'{folder} takes a {run.source.name} and makes a {run.target.name}, but a {source} was given; use `avgen {run.target.name}`.')
     return run

@@ -73,6 +73,16 @@ def chen2017(root=ROOT):
     return markdown_table(['system', 'paper, its data', 'ours', '95 % interval over songs', 'ceiling', 'chance', 'our data and budget'], body)
 
 
+def cmcgan2018(root=ROOT):
+    "CMCGAN, what it is compared with, and with one thing taken away: means over seeds from the rows of docs/cmcgan2018.jsonl, test songs."
+    rows = [r for r in read_jsonl(root/'docs/cmcgan2018.jsonl')
+            if r.get('metric') == 'balanced_accuracy' and r.get('seed') is None and r.get('split') == 'test' and r.get('direction', '').count('→') == 1]
+    if not rows: return '*No rows yet: `make reproduce PAPER=cmcgan2018 PUBLISH=1` writes them.*'
+    body = [[r['direction'], r['system'], r.get('paper') or '', number(r['value']), interval(r), number(r.get('ceiling')), r.get('data', '')]
+            for r in sorted(rows, key=lambda r: (r['direction'], -r['value']))]
+    return markdown_table(['direction', 'system', 'paper, its data', 'ours', '95 % interval over songs', 'ceiling', 'our data and budget'], body)
+
+
 def speed(root=ROOT):
     "The table of speed, one line a row of docs/benchmarks.jsonl."
     rows = read_jsonl(root/'docs/benchmarks.jsonl')
@@ -86,7 +96,7 @@ def speed(root=ROOT):
 
 def filled(text, root=ROOT):
     "`text` of the README with its tables made anew."
-    for name, make in dict(lessons=lessons, results=results, chen2017=chen2017, speed=speed).items():
+    for name, make in dict(lessons=lessons, results=results, chen2017=chen2017, cmcgan2018=cmcgan2018, speed=speed).items():
         begin, end = f'<!-- {name} begin -->', f'<!-- {name} end -->'
         if begin not in text or end not in text: raise SystemExit(f'README.md lacks the markers "{begin}" and "{end}": put them back.')
         text = text.partition(begin)[0] + f'{begin}\n{make(root)}\n{end}' + text.partition(end)[2]

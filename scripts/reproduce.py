@@ -3,6 +3,7 @@
     python scripts/reproduce.py chen2017 --budget test            # all of it in runs/chen2017/test/
     python scripts/reproduce.py chen2017 --budget cpu --publish   # also docs/chen2017.jsonl and the notebook itself
     python scripts/reproduce.py chen2017 --data Sub-URMP          # on a data set in that layout, in runs/chen2017/Sub-URMP-cpu/
+    python scripts/reproduce.py cmcgan2018 --budget cpu           # another paper
 
 What an earlier call finished in the same folder is not run again.
 """
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from links import ROOT
 
-PAPERS = {'chen2017': 'avgen_nb.chen'}
+PAPERS = {'chen2017': 'avgen_nb.chen', 'cmcgan2018': 'avgen_nb.hao'}
 
 
 def build(notebook, rows, out):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from avgen_nb import cli
+from avgen_nb import cli, cmcgan
 
 REPO = Path(__file__).parents[1]
 
@@ -24,10 +24,11 @@ def calls(monkeypatch):
     noted = []
     note = lambda name, answer=None: lambda *a, **k: (noted.append((name, a, k)), answer)[1]
     fake = types.ModuleType('avgen_nb.cgan')
-    def recipe_named(name):
+    def trainer_of(name):
         if name not in ('S2I-C', 'I2S'): raise ValueError(f"There is no recipe '{name}'; choose one of S2I-C, I2S.")
-        return SimpleNamespace(name=name)
-    fake.recipe_named, fake.train_run, fake.open_data = recipe_named, note('train_run'), note('open_data', 'pairs')
+        return SimpleNamespace(name=name), note('train_run')
+    monkeypatch.setattr(cmcgan, 'trainer_of', trainer_of)
+    fake.open_data = note('open_data', 'pairs')
     fake.evaluate_run = note('evaluate_run', [])
     monkeypatch.setitem(sys.modules, 'avgen_nb.cgan', fake)
     monkeypatch.setattr('avgen_nb.cgan', fake, raising=False)
@@ -184,3 +185,10 @@ def test_help_is_light_and_runs_as_a_module():
     subprocess.run([sys.executable, '-c', code], check=True, cwd=REPO, stdout=subprocess.DEVNULL)
     run = subprocess.run([sys.executable, '-m', 'avgen_nb', 'paint'], cwd=REPO, capture_output=True, text=True)
     assert run.returncode == 2 and run.stdout == '' and run.stderr.count('\n') == 1
+
+
+def test_both_papers_recipes_train(capsys):
+    assert cmcgan.trainer_of('CMCGAN') == (cmcgan.CMCGAN_S, cmcgan.train_cycle)
+    assert cmcgan.trainer_of('I2S')[1] is cmcgan.train_run
+    assert 'S2I-C' in (err := refused(capsys, 'train', 'CMCGAM')) and 'CMCGAN-paper' in err
+    with pytest.raises(ValueError, match='--only cello'): cmcgan.train_cycle('CMCGAN', {}, 'nowhere', only='cello')

@@ -175,6 +175,14 @@ def test_newest_fitting_run_is_taken(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='takes a picture'): demo.run_for('sound', 'demo/runs/new')
 
 
+def test_a_cmcgan_holds_a_run_for_each_direction(tmp_path, monkeypatch):
+    from avgen_nb import cgan
+    assert demo.run_for('sound', 's2i-c').recipe.name == 'S2I-C', 'a model of the package, by its name'
+    for way in ('sound-picture', 'picture-sound'): (tmp_path/'CMCGAN'/way).mkdir(parents=True)
+    monkeypatch.setattr(cgan, 'load_run', lambda folder: SimpleNamespace(source=SimpleNamespace(name=Path(folder).name.partition('-')[0]), folder=Path(folder).name))
+    assert [demo.run_for(s, tmp_path/'CMCGAN').folder for s in ('sound', 'picture')] == ['sound-picture', 'picture-sound']
+
+
 def orchestra_of_two():
     "26 pairs: two songs of 1 window each per class would do; sound and picture are constants."
     from avgen_nb.pairs import Pairs

@@ -10,6 +10,7 @@ from torch import nn
 from avgen_nb import sound
 from avgen_nb.cgan import CHEN_I2S, CHEN_S2I, I2S, I2S_POSE, S2I_C, S2I_POSE, CrossModalGAN, EncoderTask, Generator, encoder_for
 from avgen_nb.chen import AutoencoderTask, SquareGAN
+from avgen_nb.cmcgan import CMCGAN, CMCGAN_S, HAO, WAYS
 from avgen_nb.judges import Judge, JudgeTask
 from avgen_nb.missing import FusionTask
 from avgen_nb.nets import MODALITIES, PICTURE, SOUND
@@ -35,7 +36,14 @@ def game(recipe, kind=CrossModalGAN):
     return kind(a, b, recipe, encoder_for(a, recipe, CLASSES), made_up_pairs(), guide)
 
 
+def house(recipe):
+    recipe = replace(recipe, width=4, batch=12, hidden=(16,), keep=(.8,), plans=(('8/2', '8/2'),) * 2, norm=True)
+    return CMCGAN(recipe, made_up_pairs(), {s: encoder_for(MODALITIES[s], recipe.way(s, t), CLASSES) for s, t in WAYS})
+
+
 TASKS = {r.name: lambda r=r: game(r) for r in (S2I_C, I2S, CHEN_S2I, CHEN_I2S, S2I_POSE, I2S_POSE)} | {
+    'cmcgan': lambda: house(CMCGAN_S),
+    'cmcgan of the paper': lambda: house(HAO),
     'square': lambda: game(I2S, SquareGAN),
     'encoder of sounds': lambda: EncoderTask(SOUND, replace(S2I_C, **SMALL), made_up_pairs()),
     'encoder of pitches': lambda: EncoderTask(PICTURE, replace(I2S_POSE, **SMALL), made_up_pairs()),

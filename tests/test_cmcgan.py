@@ -1,0 +1,288 @@
+"CMCGAN: weights really shared, each loss against a hand-computed case, switches that change what they say, runs that are kept and resumed."
+import json
+import math
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from avgen_nb import cmcgan
+from avgen_nb.cgan import Generator, encoder_for
+from avgen_nb.cmcgan import (ABLATIONS, CMCGAN, CMCGAN_S, CYCLES, HAO, WAYS, PairDiscriminator, RoundTrip, ablated, codes, cycles, l_cons,
+                             minus_l_d, minus_l_df, minus_l_dw, minus_l_g, one_way, pair_scores, path, paths)
+from avgen_nb.nets import MODALITIES
+from avgen_nb.pairs import Pairs
+from avgen_nb.training import Budget, Loop, Place, fit, prepare
+
+CLASSES = ('flute', 'tuba', 'violin')
+TINY = dict(width=2, batch=6, z=3, hidden=(8,), keep=(.8,), plans=(('8/2', '8/2'),) * 2, norm=True, encoder_batch=12,
+            steps=dict(test=4, cpu=4), encoder_steps=dict(test=2, cpu=2))
+SCORES = dict(rr=2., rw=-1., wr=.5, rf=-.25, fr=1.5)
+
+
+def made_up_pairs(seed=0, n=24, first_song=0):
+    g = torch.Generator().manual_seed(seed)
+    label, every = torch.arange(n) % 3, torch.arange(n)
+    sounds = (torch.rand(n, 1, 128, 44, generator=g) - 1 + .4 * label[:, None, None, None]).clamp(-1, 1)
+    pictures = (torch.rand(n, 3, 64, 64, generator=g) * 80 + 80 * label[:, None, None, None]).to(torch.uint8)
+    return Pairs(pictures, sounds.half(), label, label, first_song + every // 6 * 3 + label, CLASSES, every, every)
+
+
+@pytest.fixture
+def data(): return dict(train=made_up_pairs(0), dev=made_up_pairs(1, first_song=100), test=made_up_pairs(2, first_song=200))
+
+
+def tiny(recipe): return replace(recipe, **TINY)
+
+
+def encoders_of(recipe):
+    torch.manual_seed(7)
+    return {s: encoder_for(MODALITIES[s], recipe.way(s, t), CLASSES) for s, t in WAYS}
+
+
+def game(recipe, pairs=None):
+    encoders = encoders_of(recipe) if recipe.start or recipe.guide else None
+    torch.manual_seed(0)
+    return CMCGAN(recipe, pairs or made_up_pairs(0), encoders)
+
+
+def scores(**changed): return {k: torch.tensor([v]) for k, v in (SCORES | changed).items()}
+
+def S(s): return 1 / (1 + math.exp(-s))
+
+
+# --- the losses, by hand ---
+
+def test_wrong_pairs_by_hand():
+    by_hand = math.log(S(2)) + .5 * (math.log(1 - S(-1)) + math.log(1 - S(.5)))
+    assert minus_l_dw(scores()).item() == pytest.approx(-by_hand, rel=1e-5)
+
+
+def test_fake_pairs_by_hand():
+    by_hand = math.log(S(2)) + .5 * (math.log(1 - S(-.25)) + math.log(1 - S(1.5)))
+    assert minus_l_df(scores()).item() == pytest.approx(-by_hand, rel=1e-5)
+
+
+def test_joint_is_the_sum_and_standard_hears_of_no_wrong_pair():
+    assert minus_l_d(scores()).item() == pytest.approx((minus_l_dw(scores()) + minus_l_df(scores())).item())
+    assert minus_l_d(scores(), corresponding='standard') == minus_l_d(scores(rw=9., wr=9.), corresponding='standard') == minus_l_df(scores())
+    with pytest.raises(ValueError, match="'joint' or 'standard'"): minus_l_d(scores(), corresponding='both')
+
+
+def test_generators_by_hand():
+    assert minus_l_g(scores()).item() == pytest.approx(-math.log(S(-.25)) - math.log(S(1.5)), rel=1e-5)
+    assert minus_l_g(scores(), 'hinge').item() == pytest.approx(.25 - 1.5)
+
+
+def test_hinge_of_the_pairs_by_hand():
+    assert minus_l_dw(scores(), 'hinge').item() == pytest.approx(0 + .5 * (0 + 1.5))
+    assert minus_l_df(scores(), 'hinge').item() == pytest.approx(0 + .5 * (.75 + 2.5))
+
+
+def test_consistency_by_hand():
+    truth = dict(picture=torch.zeros(2, 3), sound=torch.ones(2, 5))
+    ends = {c: truth[c[2]] + k for k, c in enumerate(CYCLES, 1)}
+    assert l_cons(ends, truth).item() == 1 + 2 + 3 + 4
+    assert l_cons({CYCLES[0]: ends[CYCLES[0]]}, truth).item() == 1
+
+
+def test_pairs_meet_whom_they_should():
+    seen = lambda v, a: 10 * v[:, 0] + a[:, 0]
+    real = dict(picture=torch.tensor([[1.], [2.], [3.]]), sound=torch.tensor([[1.], [2.], [3.]]))
+    made = dict(picture=torch.tensor([[7.]] * 3), sound=torch.tensor([[8.]] * 3))
+    s = pair_scores(seen, real, made, torch.tensor([1, 2, 0]))
+    assert {k: x.tolist() for k, x in s.items()} == dict(rr=[11, 22, 33], rw=[12, 23, 31], wr=[21, 32, 13], rf=[18, 28, 38], fr=[71, 72, 73])
+    assert set(pair_scores(seen, real, {})) == {'rr'}
+
+
+# --- four paths, four nets ---
+
+def test_the_cycles_are_the_papers():
+    V, A = 'picture', 'sound'
+    assert set(CYCLES) == {(A, V, A), (V, A, V), (A, A, V), (V, V, A)} and len(CYCLES) == 4
+
+
+def test_every_path_is_made_of_the_same_four_nets():
+    "Changing one encoder or decoder changes exactly the two paths that it is part of."
+    g = game(tiny(HAO))
+    x = {m: torch.randn(2, *MODALITIES[m].shape) for m in MODALITIES}
+    z = lambda n: torch.zeros(n, 3)
+    for net in g.nets.values(): net.eval()
+    every = [(s, t) for s in MODALITIES for t in MODALITIES]
+    walk = lambda: {p: path(g.E, g.G, x[p[0]], *p, z).detach() for p in every}
+    before = walk()
+    for letter, end in (('E', 0), ('G', 1)):
+        for m in MODALITIES:
+            kept = {k: v.clone() for k, v in g.nets[f'{letter}_{m}'].state_dict().items()}
+            with torch.no_grad():
+                for p in g.nets[f'{letter}_{m}'].parameters(): p.mul_(1.5).add_(.01)
+            after = walk()
+            assert {p for p in every if not torch.equal(before[p], after[p])} == {p for p in every if p[end] == m}
+            g.nets[f'{letter}_{m}'].load_state_dict(kept)
+
+
+def test_a_cycle_reaches_every_net_on_its_way():
+    on_the_way = {('sound', 'picture', 'sound'): {'E_sound', 'G_picture', 'E_picture', 'G_sound'}, ('picture', 'picture', 'sound'): {'E_picture', 'G_picture', 'G_sound'}}
+    for walk, wanted in on_the_way.items():
+        g = game(tiny(HAO))
+        x, z = {m: torch.randn(2, *MODALITIES[m].shape) for m in MODALITIES}, lambda n: torch.randn(n, 3)
+        cycles(g.E, g.G, paths(g.G, codes(g.E, x), z), z)[walk].square().sum().backward()
+        assert {k for k, net in g.nets.items() if any(p.grad is not None for p in net.parameters())} == wanted
+
+
+def test_every_weight_is_trained_by_one_optimizer_and_once():
+    g = game(tiny(CMCGAN_S))
+    held = [p for o in g.optimizers.values() for group in o.param_groups for p in group['params']]
+    assert len(held) == len({id(p) for p in held}) == sum(len(list(n.parameters())) for n in g.nets.values())
+
+
+@pytest.mark.parametrize('recipe', (HAO, CMCGAN_S), ids=lambda r: r.name)
+def test_a_step_moves_the_four_nets_and_d_and_no_guide(recipe):
+    g = game(tiny(recipe))
+    nets = g.nets | ({'guides': g.guides} if g.guides else {})
+    before = {k: [p.clone() for p in n.parameters()] for k, n in nets.items()}
+    run = fit(g, steps=1, quiet=True, average=g.recipe.average)
+    moved = {k for k, n in nets.items() if any(not torch.equal(a, b) for a, b in zip(before[k], n.parameters()))}
+    assert moved == set(g.nets)
+    assert set(run.averages) == (set(g.nets) - {'D'} if recipe.average else set())
+
+
+def test_encoders_begin_as_copies_that_leave_the_originals_alone():
+    recipe = tiny(CMCGAN_S)
+    given = encoders_of(recipe)
+    before = {m: [p.clone() for p in E.parameters()] for m, E in given.items()}
+    g = CMCGAN(recipe, made_up_pairs(0), given)
+    fit(g, steps=2, quiet=True)
+    assert all(torch.equal(a, b) for m, E in given.items() for a, b in zip(before[m], E.parameters()))
+    assert any(not torch.equal(a, b) for a, b in zip(before['sound'], g.nets['E_sound'].parameters()))
+
+
+def test_a_recipe_that_wants_encoders_says_so():
+    with pytest.raises(ValueError, match='start=False'): CMCGAN(tiny(CMCGAN_S), made_up_pairs(0))
+
+
+# --- the switches ---
+
+def one_step(recipe):
+    g = game(recipe)
+    loop = Loop(g, Budget(steps=2), Place(torch.device('cpu')), seed=3)
+    moves, update = [], loop.update
+    loop.update = lambda name, loss: (moves.append(name), update(name, loss))[1]
+    prepare(loop); loop.begin()
+    batch = g.draw(loop)
+    return {k: v.item() for k, v in g.step(batch, loop).items()}, moves, g
+
+
+def test_each_ablation_changes_one_value():
+    for recipe in (HAO, CMCGAN_S):
+        changed = {what: {k for k, v in asdict(recipe).items() if v != asdict(ablated(recipe, what))[k]} - {'name'} for what in ABLATIONS}
+        assert changed == {'no cycles': {'cycle'}, 'no latent': {'z'}, 'standard loss': {'corresponding'}, 'K=2': {'K'}, 'K=4': {'K'}}
+    with pytest.raises(ValueError, match='no ablation.*no cycles'): ablated(HAO, 'no nothing')
+
+
+def test_without_cycles_nothing_but_the_cycles_is_missing():
+    whole, moves, _ = one_step(replace(tiny(HAO), K=1))
+    less, same_moves, _ = one_step(replace(tiny(HAO), K=1, cycle=0.))
+    assert set(whole) - set(less) == {'Cons'} and moves == same_moves == ['D', 'G']
+    assert all(whole[k] == less[k] for k in less), 'the losses of the first step are the same numbers'
+
+
+def test_k_is_how_often_the_generators_move():
+    first = one_step(replace(tiny(HAO), K=1))
+    third = one_step(replace(tiny(HAO), K=3))
+    assert first[1] == ['D', 'G'] and third[1] == ['D', 'G', 'G', 'G']
+    assert first[0]['D'] == third[0]['D']
+
+
+def test_the_standard_loss_changes_what_d_learns_and_nothing_before_it():
+    joint, _, a = one_step(replace(tiny(HAO), K=1))
+    standard, _, b = one_step(replace(tiny(HAO), K=1, corresponding='standard'))
+    assert joint['D'] > standard['D'] and joint['Cons'] == standard['Cons']
+    assert set(joint) == set(standard)
+
+
+def test_without_latent_one_sound_gives_one_picture():
+    recipe = replace(tiny(HAO), z=0)
+    g, with_z = game(recipe), game(tiny(HAO))
+    x = torch.randn(2, *MODALITIES['sound'].shape)
+    made = [one_way(r, t.nets, CLASSES, 'sound', 'picture') for r, t in ((recipe, g), (tiny(HAO), with_z))]
+    assert torch.equal(made[0].generate(x, seed=1), made[0].generate(x, seed=2))
+    assert not torch.equal(made[1].generate(x, seed=1), made[1].generate(x, seed=2))
+    assert {k for k in g.nets if [p.shape for p in g.nets[k].parameters()] != [p.shape for p in with_z.nets[k].parameters()]} == {'G_picture', 'G_sound'}
+    fit(g, steps=1, quiet=True)
+
+
+# --- what is kept ---
+
+@pytest.fixture
+def quick_judge(monkeypatch):
+    "A judge that need not be trained."
+    from avgen_nb.judges import Judge
+    monkeypatch.setattr(cmcgan, 'judge_of', lambda data, recipe, *a: Judge(MODALITIES[recipe.target].channels, CLASSES, recipe.target, width=4).eval())
+
+
+@pytest.mark.parametrize('recipe', (HAO, CMCGAN_S), ids=lambda r: r.name)
+def test_a_run_is_kept_opened_and_scored(recipe, data, tmp_path, quick_judge):
+    made = cmcgan.train_cycle(tiny(recipe), data, tmp_path / 'run', budget='test', quiet=True)
+    again = cmcgan.load_cycle(tmp_path / 'run')
+    batch = data['test'].batch(torch.arange(5))
+    for t, model in again.items():
+        x = getattr(batch, model.source.name)
+        assert model.target.name == t and isinstance(model, Generator)
+        assert torch.allclose(made[t].generate(x), model.generate(x), atol=1e-5) and model.generate(x).shape == (5, *MODALITIES[t].shape)
+    json.dumps(again['sound'].meta)
+    rows = cmcgan.evaluate_cycle(again, data)
+    assert [r.paper for r in rows if r.paper] == [cmcgan.PAPER_CMCGAN[t, 'test'] for t in again]
+    assert all(r.steps == 4 and r.system == recipe.name for r in rows)
+
+
+def test_a_run_cut_off_and_resumed_is_the_run_left_alone(data, tmp_path, quick_judge, monkeypatch):
+    recipe, step, fitted = replace(tiny(CMCGAN_S), K=2), CMCGAN.step, cmcgan.fit
+    monkeypatch.setattr(cmcgan, 'fit', lambda *a, **k: fitted(*a, save_steps=1, **k))
+    whole = cmcgan.train_cycle(recipe, data, tmp_path / 'whole', budget='test', quiet=True)
+    def cut(task, batch, loop):
+        if loop.step == 2: raise KeyboardInterrupt
+        return step(task, batch, loop)
+    with monkeypatch.context() as m:
+        m.setattr(CMCGAN, 'step', cut)
+        with pytest.raises(KeyboardInterrupt): cmcgan.train_cycle(recipe, data, tmp_path / 'cut', budget='test', quiet=True)
+    on = cmcgan.train_cycle(recipe, data, tmp_path / 'cut', budget='test', resume=True, quiet=True)
+    for t in whole:
+        for one, other in ((whole[t].E, on[t].E), (whole[t].G, on[t].G)):
+            for a, b in zip(one.state_dict().values(), other.state_dict().values()): assert torch.equal(a, b)
+
+
+def test_a_path_as_a_generator_is_the_path_of_the_game():
+    r = tiny(CMCGAN_S)
+    g = game(r)
+    for net in g.nets.values(): net.eval()
+    x = torch.randn(3, *MODALITIES['sound'].shape)
+    z = torch.randn(3, r.z, generator=torch.Generator().manual_seed(5))
+    for t in MODALITIES:
+        model = one_way(r, g.nets, CLASSES, 'sound', t)
+        assert torch.allclose(model.generate(x, seed=5), path(g.E, g.G, x, 'sound', t, lambda n: z), atol=1e-5)
+        assert all(p.requires_grad for p in g.nets['E_sound'].parameters()), 'the game may go on'
+
+
+def test_a_round_trip_is_one_after_the_other(data, tmp_path, quick_judge):
+    models = cmcgan.train_cycle(tiny(HAO), data, tmp_path / 'run', budget='test', quiet=True)
+    trip = RoundTrip(models['picture'], models['sound'])
+    x = data['test'].batch(torch.arange(3)).sound
+    assert trip.walk == 'sound → picture → sound'
+    assert torch.equal(trip.generate(x, 4), models['sound'].generate(models['picture'].generate(x, 4), 5))
+    rows = cmcgan.round_trip_rows(models, data)
+    assert {r.direction for r in rows} == {'sound → picture → sound', 'picture → sound → picture'}
+    assert {r.metric for r in rows} >= {'balanced_accuracy', 'diversity_within'}
+
+
+def test_unknown_names_and_empty_folders_are_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match="no recipe 'CycleGAN'.*CMCGAN"): cmcgan.cycle_named('CycleGAN')
+    with pytest.raises(ValueError, match='no finished run'): cmcgan.load_cycle(tmp_path)
+
+
+def test_d_looks_at_both():
+    d = PairDiscriminator(2, spectral=True).eval()
+    x = {m: torch.randn(2, *MODALITIES[m].shape) for m in MODALITIES}
+    v, a = (d.code(x[m], m) for m in ('picture', 'sound'))
+    s = d.score(v, a)
+    assert s.shape == (2,) and not torch.allclose(s, d.score(v.flip(0), a)) and not torch.allclose(s, d.score(v, a.flip(0)))

@@ -1,0 +1,143 @@
+"The experiments of Hao et al. 2018 in miniature: one checkpoint for two directions, paired differences, what is kept, and the ledger."
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from avgen_nb import hao
+from avgen_nb.cgan import Generator
+from avgen_nb.chen import Effort, choose
+from avgen_nb.cmcgan import ABLATIONS, CMCGAN_S, HAO, WAYS, ablated
+from avgen_nb.hao import EFFORTS, Study, paired_gap
+from avgen_nb.judges import Judge, song_interval
+from avgen_nb.metrics import Row
+from avgen_nb.nets import MODALITIES
+from avgen_nb.pairs import Pairs
+
+CLASSES = ('flute', 'tuba', 'violin')
+SMALL = dict(hidden=(8,), keep=(.8,), norm=True, encoder_batch=12, vary=0.)
+EFFORT = Effort('test', 'small', (0, 1), 2, 2, 4, 2, 2, (1, 1), 2, 2, 12)   # 4 epochs of 24 pairs in batches of 12: 8 steps
+
+
+def made_up_pairs(seed=0, n=24, first_song=0):
+    g = torch.Generator().manual_seed(seed)
+    label, every = torch.arange(n) % 3, torch.arange(n)
+    sounds = (torch.rand(n, 1, 128, 44, generator=g) - 1 + .4 * label[:, None, None, None]).clamp(-1, 1)
+    pictures = (torch.rand(n, 3, 64, 64, generator=g) * 80 + 80 * label[:, None, None, None]).to(torch.uint8)
+    return Pairs(pictures, sounds.half(), label, label, first_song + every // 6 * 3 + label, CLASSES, every, every)
+
+
+@pytest.fixture(scope='module')
+def data(): return dict(train=made_up_pairs(0), dev=made_up_pairs(1, first_song=100), test=made_up_pairs(2, first_song=200))
+
+
+@pytest.fixture
+def study(data, tmp_path, monkeypatch):
+    "A study of tiny recipes, with judges that need not be trained."
+    def judge(kind, *a, **k):
+        torch.manual_seed(0)
+        made = Judge(MODALITIES[kind].channels, CLASSES, kind, 4).eval()
+        made.meta = dict(ceiling=dict(value=.9))
+        return made
+    monkeypatch.setattr(hao, 'judge_for', judge)
+    small = dict(plans=(('8/2', '8/2'),) * 2, **SMALL)
+    monkeypatch.setattr(hao, 'SINGLES', {t: replace(r, plan=('8/2', '8/2'), **SMALL) for t, r in hao.SINGLES.items()})
+    monkeypatch.setattr(hao, 'CMCGAN_S', replace(CMCGAN_S, z=2, **small))
+    monkeypatch.setattr(hao, 'HAO', replace(HAO, z=2, **small))
+    monkeypatch.setattr(Study.encoders, '__defaults__', (hao.CMCGAN_S,))
+    monkeypatch.setattr(Study.house, '__defaults__', (hao.CMCGAN_S,))
+    return Study(data, EFFORT, tmp_path, dict(size='small'))
+
+
+def test_choose_keeps_several_nets_of_one_moment():
+    class Two:
+        averaged = ()
+        def __init__(self):
+            self.nets, self.optimizers = {k: nn.Linear(1, 1, bias=False) for k in 'ab'}, {}
+            for n in self.nets.values(): nn.init.zeros_(n.weight)
+        def draw(self, loop): return None
+        def step(self, batch, loop):
+            with torch.no_grad():
+                for n in self.nets.values(): n.weight += 1
+            return {}
+    run = choose(Two(), ('a', 'b'), lambda a, b: -abs(a.weight.item() + b.weight.item() - 10), 12, 12, quiet=True, device='cpu')
+    assert run.averages['a'].weight.item() == run.averages['b'].weight.item() == 5
+
+
+def test_a_gap_is_the_difference_and_pairing_narrows_it():
+    g = torch.Generator().manual_seed(1)
+    true, songs = torch.arange(3).repeat_interleave(200), torch.arange(60).repeat_interleave(10)
+    theirs = torch.where(torch.rand(600, generator=g) < torch.rand(60, generator=g)[songs], true, (true + 1) % 3)
+    ours = torch.where(torch.rand(600, generator=g) < .2, true, theirs)
+    value, low, high = paired_gap(true, ours, theirs, songs)
+    a, b = song_interval(true, ours, songs), song_interval(true, theirs, songs)
+    assert value == pytest.approx(a[0] - b[0]) and low < value < high
+    assert high - low < .5 * min(a[2] - a[1], b[2] - b[1])
+    assert paired_gap(true, theirs, ours, songs)[0] == pytest.approx(-value)
+    assert paired_gap(true, ours, ours, songs) == (0, 0, 0)
+    again = paired_gap(true.repeat(5), ours.repeat(5), theirs.repeat(5), songs.repeat(5))
+    assert again == pytest.approx((value, low, high)), 'seeds do not multiply songs'
+
+
+def test_all_begin_with_the_same_encoders(study):
+    house, single = study.house(), hao.alone(study, hao.SINGLES['picture'])
+    E, minutes = study.encoders(1)
+    assert len(study.shelf) == 4 and len(minutes) == 2, 'two seeds, two modalities, trained once'
+    assert all(torch.equal(a, b) for a, b in zip(single[1].E.state_dict().values(), E['sound'].state_dict().values()))
+    assert set(house) == {0, 1} and all(isinstance(m, Generator) for both in house.values() for m in both.values())
+
+
+def test_what_is_there_is_not_trained_again(study, monkeypatch):
+    first, single = study.house(), hao.alone(study, hao.SINGLES['sound'], 2)
+    def never(*a, **k): raise AssertionError('trained again')
+    for name in ('choose', 'train_system', 'encoder_for_system'): monkeypatch.setattr(hao, name, never)
+    monkeypatch.setattr(Study, 'encoders', lambda self, seed, recipe=None: None)
+    again = Study(study.data, study.effort, study.out, study.opened)
+    x = study.data['test'].batch(torch.arange(3))
+    for one, other in zip(first.values(), again.house(hao.CMCGAN_S).values()):
+        assert all(torch.allclose(one[t].generate(getattr(x, s)), other[t].generate(getattr(x, s)), atol=1e-5) for s, t in WAYS)
+    assert hao.alone(again, hao.SINGLES['sound'], 2)[1].meta['steps'] == single[1].meta['steps'] == 16
+
+
+def test_k_is_compared_at_the_same_generator_steps(study):
+    few, many = (study.house(ablated(hao.CMCGAN_S, k))[0]['sound'].meta['steps'] for k in ('K=4', 'K=2'))
+    assert (few, many) == (2, 4)
+
+
+def test_the_paper_s_recipe_needs_no_encoders(study):
+    assert study.encoders(0, hao.HAO) == ({}, []) and not study.shelf
+    rows = hao.cycle_table({0: study.house(hao.HAO)[0]}, study.data, study.effort)
+    assert {r.paper for r in rows if r.paper} == {'.9105', '.7661', '.8109', '.5189'}
+
+
+def test_without_latent_the_spread_over_z_is_nothing(study):
+    trained = study.house(ablated(hao.CMCGAN_S, 'no latent'))
+    rows = [row for f in (hao.accuracy_rows, hao.spread_rows) for row in f(trained, study.data, study.effort)] + hao.trip_rows('CMCGAN, no latent', trained, study.data, study.effort)
+    assert {r.value for r in rows if r.metric == 'spread_over_z'} == {0.}
+    assert all(r.value > 0 for r in rows if r.metric == 'spread_over_given')
+    assert {r.direction for r in rows} == {'sound → picture', 'picture → sound', 'sound → picture → sound', 'picture → sound → picture'}
+    assert {r.system for r in rows} == {'CMCGAN, no latent'} and not any(r.paper for r in rows)
+
+
+def test_the_plan_names_every_ablation_and_both_races(study):
+    plan = hao.experiments(study.data, study.effort, study.out, study.opened)
+    assert {f'ablation {k}' for k in ABLATIONS} | {'gap', 'gap longer', 'table CMCGAN', 'table S2I-C longer', 'trips strangers'} <= set(plan)
+    assert not any(k.startswith('pose') for k in plan), 'these pairs know no pose'
+    rows = plan['gap longer']()
+    assert [(r.system, r.metric) for r in rows] == [('CMCGAN - S2I-C longer', 'balanced_accuracy_gap'), ('CMCGAN - I2S longer', 'balanced_accuracy_gap')]
+    assert all(r.low <= r.value <= r.high and r.data == 'orchestra, budget test' for r in rows)
+
+
+def test_an_accuracy_s_row_is_found_by_the_ledger():
+    row = Row('CMCGAN', 'picture → sound', 'orchestra, budget cpu', 'test', 'balanced_accuracy', .6, .5, .7, ceiling=.95, minutes=1., device='x')
+    text = hao.ledgers([row])
+    assert '+0.081' in text['picture → sound'] and '+0.081' not in text['sound → picture']
+    assert '.5189' in text['picture → sound'] and '.9105' in text['sound → picture'] and '.1117' in text['picture → sound']
+    assert text['sound → picture'].count('not run yet') == 8
+
+
+def test_budgets_are_lesson_10bs():
+    from avgen_nb.chen import EFFORTS as CHENS
+    assert list(EFFORTS) == list(CHENS)
+    assert all(len(EFFORTS[b].seeds) >= 3 for b in ('cpu', 'gpu'))
