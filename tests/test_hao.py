@@ -42,7 +42,7 @@ def study(data, tmp_path, monkeypatch):
         return made
     monkeypatch.setattr(hao, 'judge_for', judge)
     small = dict(plans=(('8/2', '8/2'),) * 2, **SMALL)
-    monkeypatch.setattr(hao, 'SINGLES', {t: replace(r, plan=('8/2', '8/2'), **SMALL) for t, r in hao.SINGLES.items()})
+    monkeypatch.setattr(hao, 'SINGLES', {t: replace(r, plan=('8/2', '8/2'), guide_vary=0., **SMALL) for t, r in hao.SINGLES.items()})
     monkeypatch.setattr(hao, 'CMCGAN_S', replace(CMCGAN_S, z=2, **small))
     monkeypatch.setattr(hao, 'HAO', replace(HAO, z=2, **small))
     monkeypatch.setattr(Study.encoders, '__defaults__', (hao.CMCGAN_S,))
