@@ -155,7 +155,7 @@ class CycleRecipe:
 # %% ../nbs/11_cmcgan.ipynb #00000045
 HAO = CycleRecipe('CMCGAN-paper')
 _stable = {k: v for k, v in STABLE.items() if k != 'plan'} | dict(plans=(DEEP, DEEP))
-CMCGAN_S = replace(HAO, name='CMCGAN', rates=(1e-3, 2e-4), pace=.02, start=True, guide=1., match=(300., 50.), **_stable)
+CMCGAN_S = replace(HAO, name='CMCGAN', rates=(1e-3, 2e-4), pace=.02, start=True, guide=1., match=(300., 50.), **_stable | dict(width=16, batch=16))
 CYCLE_RECIPES = {r.name: r for r in (CMCGAN_S, HAO)}
 
 # %% ../nbs/11_cmcgan.ipynb #00000048
