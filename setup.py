@@ -30,7 +30,7 @@ setup(
         "Programming Language :: Python :: 3",
     ],
     packages=find_packages(include=[cfg["lib_name"], cfg["lib_name"] + ".*"]),
-    package_data={cfg["lib_name"]: ["bank/*", "gallery/*", "models/*/*", "touch/*"]},
+    package_data={cfg["lib_name"]: ["bank/*", "gallery/*", "models/*/*", "models/*/*/*", "touch/*"]},
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split()},

@@ -8,7 +8,7 @@ __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C', 'S2
            'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder',
            'phi_of', 'CrossModalGAN', 'Generator', 'judge_of', 'recipe_named', 'open_data', 'of_instrument',
            'train_encoders', 'train_run', 'meta_of', 'finish_run', 'keep_run', 'recipe_from', 'load_run',
-           'evaluate_run', 'shipped_folder', 'shipped']
+           'evaluate_run', 'shipped_folder', 'shipped_names', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
 import json, math, os, time
@@ -434,17 +434,24 @@ def evaluate_run(
 
 # %% ../nbs/10_cgan.ipynb #00000068
 def shipped_folder(
-    name: str,  # in large or small letters
+    name: str = '',  # in large or small letters; none: the folder of all
 ):
-    "The folder of a model that comes with the package, or None."
+    "The folder of a model that comes with the package, or None; of a paper with two, CMCGAN, the folder of both."
     from importlib.resources import files
-    return next((p for p in Path(str(files('avgen_nb')), 'models').iterdir() if p.name.lower() == str(name).lower()), None)
+    home = Path(str(files('avgen_nb')), 'models')
+    if not name: return home
+    return next((p for p in home.glob('**/') if p.relative_to(home).as_posix().lower() == str(name).lower()), None)
+
+def shipped_names():
+    "Names of the models that come with the package: 'S2I-C', 'I2S', 'CMCGAN/sound-picture', …"
+    home = shipped_folder()
+    return sorted(p.parent.relative_to(home).as_posix() for p in home.rglob('model.safetensors'))
 
 def shipped(
-    name: str,  # 'S2I-C' or 'I2S'
+    name: str,  # one of `shipped_names`
 ):
     "A trained model that comes with the package."
-    if (folder := shipped_folder(name)) is None:
-        there = sorted(p.name for p in shipped_folder('S2I-C').parent.iterdir())
-        raise ValueError(f"No model '{name}' comes with the package, only {' and '.join(there)}; train it with `avgen train {name}`.")
+    folder = shipped_folder(name)
+    if folder is None or not (folder/'model.safetensors').is_file():
+        raise ValueError(f"No model '{name}' comes with the package, only {', '.join(shipped_names())}; train it with `avgen train {name}`.")
     return load_run(folder)

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from .cgan import load_run, shipped
+from .cgan import load_run, shipped, shipped_folder, shipped_names
 from .judges import in_parts
 from .orchestra import STRIDE, Note, draw_stage, play, record, windows_of
 from .pairs import to_picture
@@ -233,13 +233,12 @@ def make(run,  # a trained model
     return run.G(torch.cat([phi.to(place), z.to(place).expand(len(phi), -1)], 1)).float().cpu()
 
 # %% ../nbs/13_explorer.ipynb #00000025
-HOME = Path(str(files('avgen_nb')))/'models'   # those of the package
+HOME = shipped_folder()   # of the models of the package
 
 def models_here(source='sound',     # what they shall take
                 places=('runs',)):  # folders of runs, however deep
     "Names of all models that take a modality."
-    names = sorted(p.parent.name for p in HOME.glob('*/model.safetensors'))
-    names += [str(p.parent) for place in places for p in sorted(Path(place).rglob('model.safetensors'))]
+    names = shipped_names() + [str(p.parent) for place in places for p in sorted(Path(place).rglob('model.safetensors'))]
     return [n for n in names if takes(n, source)]
 
 def takes(name, source):

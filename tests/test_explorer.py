@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from avgen_nb import explorer
+from avgen_nb.cgan import shipped_names
 from avgen_nb.explorer import (GIVEN, HOME, PLAYING, Card, Film, Pose, answer, arc, browse, browse_by, browse_panel, card_html, cards_html, compare, compare_panel,
                                copies_panel, dragged, explore, explore_copies, explore_file, explore_models, explore_pose, explore_trip, explore_upload, explore_walk, faded,
                                film_cards, film_of, fit, handles, heard_pitch, joint_ways, ledger_row, ledger_words, live, make, model, models_here, moves, nearest, neighbours,
@@ -410,7 +411,7 @@ def test_own_runs_are_found_however_deep(tmp_path):
     mine = str(tmp_path/'mine')
     assert models_here(places=(tmp_path, 'nowhere'))[-1] == mine and 'broken' not in str(models_here(places=(tmp_path,)))
     assert models_here('picture', places=(tmp_path,))[-1] == str(tmp_path/'a/b/picture-sound')
-    assert models_here(places=()) == [n for n in sorted(p.name for p in HOME.iterdir()) if model(n).source.name == 'sound']
+    assert models_here(places=()) == [n for n in shipped_names() if model(n).source.name == 'sound']
     cards = explore_models(names=['S2I-C', mine])
     assert len(cards) == 4 and (cards[1].image == cards[2].image).all() and 'ceiling' in cards[1].note and 'not scored yet' in cards[2].note
 
