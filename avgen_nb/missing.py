@@ -11,7 +11,7 @@ __all__ = ['PAPER_DMCN', 'SMALL', 'WAYS', 'PARTNERS', 'SAW', 'INF', 'WORKS', 'NO
            'summary']
 
 # %% ../nbs/12_missing.ipynb #00000004
-import argparse
+#
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
@@ -19,8 +19,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from . import __version__
-from .cgan import I2S, S2I_C, CrossModalGAN, Generator, encoder_for, load_run, open_data, shipped, train_encoder
-from .chen import choose, run_all, seed_rows, thin, waves_of_files, waves_of_orchestra
+from .cgan import I2S, S2I_C, CrossModalGAN, Generator, encoder_for, load_run, shipped, train_encoder
+from .chen import choose, run_budget, seed_rows, thin, waves_of_files, waves_of_orchestra
 from .judges import balanced_accuracy, chance, in_parts, song_units
 from .metrics import Row, device_name
 from .nets import MODALITIES
@@ -488,23 +488,9 @@ def experiments(
         {f'noise {missing}': lambda missing=missing: noise_rows(lab, missing, **context) for missing in MISSING} | {'windows': windows}
 
 # %% ../nbs/12_missing.ipynb #00000074
-def main(
-    argv: list = None,  # arguments; none: those of the shell
-) -> int:
+def main(argv=None) -> int:
     "`python -m avgen_nb.missing`: the missing modality of Hao et al. 2018 under a budget."
-    p = argparse.ArgumentParser(prog='python -m avgen_nb.missing', description=main.__doc__)
-    p.add_argument('--budget', choices=tuple(WORKS), default='cpu')
-    p.add_argument('--out', help='folder of the rows (default: runs/missing/BUDGET); what is there is not run again')
-    p.add_argument('--data', default='orchestra', help="the built-in 'orchestra', or a folder in the layout of Sub-URMP, or its store")
-    p.add_argument('--only', default='', help='run the experiments whose name contains one of these, as in real,partner')
-    p.add_argument('--list', action='store_true', help='name the experiments and stop')
-    a = p.parse_args(argv)
-    work, out, opened = WORKS[a.budget], Path(a.out or f'runs/missing/{a.budget}'), dict(data=a.data, size=WORKS[a.budget].size)
-    data = {} if a.list else open_data(**opened)
-    plan = {k: v for k, v in experiments(data, work, out, opened).items() if any(part in k for part in a.only.split(','))}
-    if a.list: print(*plan, sep='\n')
-    else: print(f'{len(run_all(plan, out, lambda s: print(s, flush=True)))} rows in {out}/rows.jsonl')
-    return 0
+    return run_budget('missing', 'cmcgan2018', main.__doc__, WORKS, experiments, argv)
 
 # %% ../nbs/12_missing.ipynb #00000075
 #| eval: false
