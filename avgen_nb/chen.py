@@ -348,6 +348,7 @@ def variant_rows(
 STEADY = dict(game='hinge', spectral=True, average=.995, decay=True)
 CURVES = {s.name: s for s in (System(CHEN_S2I), System(replace(CHEN_S2I, name='S2I-C-steady', **STEADY)), System(S2I_C))}
 
+# %% ../nbs/10b_chen.ipynb #00000043
 def curve_rows(
     system,        # a `System`
     data: dict,    # splits
@@ -366,7 +367,7 @@ def curve_rows(
     looks = [Row(metric='dev_accuracy', value=v, steps=step, **context) for step, v in run.samples]
     return [Row(metric='steps_per_epoch', value=len(data['train']) / system.recipe.batch, **context)] + looks
 
-# %% ../nbs/10b_chen.ipynb #00000045
+# %% ../nbs/10b_chen.ipynb #00000046
 def longest(
     rows,   # Rows of any budgets
 ):
@@ -376,7 +377,7 @@ def longest(
     for r in rows: most[r.system] = max(rank(r), most.get(r.system, -1))
     return [r for r in rows if rank(r) == most[r.system]]
 
-# %% ../nbs/10b_chen.ipynb #00000047
+# %% ../nbs/10b_chen.ipynb #00000048
 def budgets_in(
     rows,   # Rows
 ):
@@ -391,7 +392,7 @@ def merged(
     key = lambda r: (r.system, r.direction, r.data, r.split, r.metric, r.seed, r.steps if r.metric == 'dev_accuracy' else None)
     return list(({key(r): r for r in old} | {key(r): r for r in new}).values())
 
-# %% ../nbs/10b_chen.ipynb #0000004a
+# %% ../nbs/10b_chen.ipynb #0000004b
 def curve_lines(
     rows,     # Rows
     system,   # name
@@ -402,7 +403,7 @@ def curve_lines(
     looks = [r for r in rows if r.metric == 'dev_accuracy']
     return [sorted((r.steps / per, r.value) for r in looks if r.seed == s) for s in sorted({r.seed for r in looks})]
 
-# %% ../nbs/10b_chen.ipynb #0000004c
+# %% ../nbs/10b_chen.ipynb #0000004d
 def curve_figure(
     rows,          # Rows, of which those of the epoch curve are drawn
     systems=None,  # names; none: all
@@ -421,7 +422,7 @@ def curve_figure(
 
 PAPER_CURVE = ((5, .58), (10, .67), (20, .65), (25, .72), (35, .756), (40, .56), (50, .07))   # read off the plot
 
-# %% ../nbs/10b_chen.ipynb #0000004f
+# %% ../nbs/10b_chen.ipynb #00000050
 def per_clip(
     x,   # LMS (N, 1, 128, F)
 ):
@@ -436,7 +437,7 @@ def in_decibels(
     "Decibels above or below the middle of the range: -55 to 55."
     return (55 * x.float()).half()
 
-# %% ../nbs/10b_chen.ipynb #00000052
+# %% ../nbs/10b_chen.ipynb #00000053
 class SquareGAN(CrossModalGAN):
     "The same game, with a generator of 64×64 maps that are stretched to the size of the target."
     def __init__(self, source, target, recipe, *more):
@@ -445,14 +446,14 @@ class SquareGAN(CrossModalGAN):
         G = nn.Sequential(Decoder(square, recipe.phi + recipe.z, recipe.width), nn.Upsample(target.size, mode='bilinear'))
         self.nets['G'], self.optimizers['G'] = G, torch.optim.Adam(G.parameters(), recipe.rates[0], recipe.betas)
 
-# %% ../nbs/10b_chen.ipynb #00000055
+# %% ../nbs/10b_chen.ipynb #00000056
 class PaperJudge:
     "The classifier of Chen et al. 2017, Fig. 4, as a judge of sounds."
     def __init__(self, E, classes): self.E, self.classes = E, classes
 
     def predict(self, x): return in_parts(self.E, x).softmax(1)
 
-# %% ../nbs/10b_chen.ipynb #00000056
+# %% ../nbs/10b_chen.ipynb #00000057
 @dataclass(frozen=True)
 class Cause:
     "One thing taken back from our I2S."
@@ -464,7 +465,7 @@ CAUSES = dict(nothing=Cause(), encoder=Cause(dict(plan=CHEN_PICTURE, norm=False,
               terms=Cause(dict(match=0., guide=0.)), guide=Cause(dict(guide=0.)), clip=Cause(change=per_clip),
               decibels=Cause(dict(guide=0.), in_decibels), square=Cause(game=SquareGAN))
 
-# %% ../nbs/10b_chen.ipynb #00000057
+# %% ../nbs/10b_chen.ipynb #00000058
 def cause_rows(
     name,          # of CAUSES
     data: dict,    # splits
@@ -494,10 +495,11 @@ def cause_rows(
         add('judge', PaperJudge(E, test.classes), right)
     return rows
 
-# %% ../nbs/10b_chen.ipynb #0000005a
+# %% ../nbs/10b_chen.ipynb #0000005b
 POSED = ('violin', 'cello', 'trombone')   # the pitch decides where a hand or a slide is, and it can be seen
 POSE_METRICS = ('pose_error', 'pose_correlation', 'pitch_error_semitones', 'pitch_within_50_cents')
 
+# %% ../nbs/10b_chen.ipynb #0000005c
 def pose_system(
     recipe,         # S2I_POSE or I2S_POSE
     instrument,     # one name
@@ -517,7 +519,7 @@ def pose_system(
             only=instrument, steps=effort.pose, encoders=Path(out)/'encoders')
     return load_run(place)
 
-# %% ../nbs/10b_chen.ipynb #0000005b
+# %% ../nbs/10b_chen.ipynb #0000005d
 def pose_rows(
     instrument,     # one name
     data: dict,     # splits whose keypoints and pitch are known
@@ -535,7 +537,7 @@ def pose_rows(
         rows += score_probe(model, test, probes[model.target.name], system=name, split='test', version=__version__)
     return [replace(r, data=f'{source} {instrument}, budget {effort.name}') for r in rows if r.data == 'orchestra' and r.metric in POSE_METRICS]
 
-# %% ../nbs/10b_chen.ipynb #0000005e
+# %% ../nbs/10b_chen.ipynb #00000060
 def experiments(
     data: dict,    # splits
     effort,        # how long
@@ -561,7 +563,7 @@ def experiments(
         {f'curve {k}': lambda s=s: follow(s) for k, s in CURVES.items()} | {f'cause {k}': lambda k=k: why(k) for k in CAUSES} | \
         {f'pose {k}': lambda k=k: pose(k) for k in POSED if known}
 
-# %% ../nbs/10b_chen.ipynb #00000060
+# %% ../nbs/10b_chen.ipynb #00000062
 def run_all(
     plan: dict,     # name → function that returns rows
     out,            # folder for the rows
@@ -578,7 +580,7 @@ def run_all(
     write_rows(Path(out)/'rows.jsonl', rows, append=False)
     return rows
 
-# %% ../nbs/10b_chen.ipynb #00000062
+# %% ../nbs/10b_chen.ipynb #00000064
 def run_budget(
     module,       # name, as in 'chen'
     paper,        # name, as in 'chen2017'
@@ -607,11 +609,11 @@ def main(argv=None) -> int:
     "`python -m avgen_nb.chen`: the experiments of Chen et al. 2017 under a budget."
     return run_budget('chen', 'chen2017', main.__doc__, EFFORTS, experiments, argv)
 
-# %% ../nbs/10b_chen.ipynb #00000065
+# %% ../nbs/10b_chen.ipynb #00000067
 #| eval: false
 if __name__ == '__main__' and not in_notebook(): raise SystemExit(main())
 
-# %% ../nbs/10b_chen.ipynb #00000067
+# %% ../nbs/10b_chen.ipynb #00000069
 LEDGER = tuple(('Table 1', f'{k}, {n} convolutions', 'test', 'balanced_accuracy', p) for (k, n), p in PAPER_TABLE_1.items()) + \
     tuple(('Table 5', f'{s}{kind}', split, 'balanced_accuracy', p) for (s, split), p in PAPER.items() for kind in ('-paper', '') if f'{s}{kind}' in SYSTEMS and s != 'I2S') + \
     (('I2S', 'I2S-paper', 'test', 'balanced_accuracy', '.1117'), ('I2S', 'I2S', 'test', 'balanced_accuracy', '.1117')) + \
@@ -619,7 +621,7 @@ LEDGER = tuple(('Table 1', f'{k}, {n} convolutions', 'test', 'balanced_accuracy'
 
 HEAD = ('where', 'system', 'split', 'paper', 'ours [95 % over songs]', 'gap', 'ceiling', 'hardware', 'minutes', 'seeds', 'data and budget')
 
-# %% ../nbs/10b_chen.ipynb #00000068
+# %% ../nbs/10b_chen.ipynb #0000006a
 def ledger_line(
     entry,   # of LEDGER
     rows,    # Rows
@@ -634,7 +636,7 @@ def ledger_line(
     return [where, system, split, paper, ours, f'{mean.value - float(paper):+.3f}', show(mean.ceiling), mean.device,
             '' if mean.minutes is None else f'{mean.minutes:.1f}', ', '.join(map(str, seeds)), mean.data]
 
-# %% ../nbs/10b_chen.ipynb #00000069
+# %% ../nbs/10b_chen.ipynb #0000006b
 def ledger(
     rows,          # Rows
     form='text',   # 'text' or 'html'
@@ -646,7 +648,7 @@ def ledger(
     wide = [max(len(line[i]) for line in [HEAD, *cells]) for i in range(len(HEAD))]
     return '\n'.join('  '.join(c.ljust(w) for c, w in zip(line, wide)).rstrip() for line in [HEAD, *cells])
 
-# %% ../nbs/10b_chen.ipynb #0000006d
+# %% ../nbs/10b_chen.ipynb #0000006f
 ASSUMED = (
     'Table 1: max pools of 2×2 after every convolution; the paper draws none.',
     'Table 1: magnitudes of the STFT up to bin 512, powers of the mel bands, 84 bands of CQT from C1, 20 MFCC; every band standardised over training sounds.',
