@@ -445,7 +445,8 @@ def shipped_folder(
 def shipped_names():
     "Names of the models that come with the package: 'S2I-C', 'I2S', 'CMCGAN/sound-picture', …"
     home = shipped_folder()
-    return sorted(p.parent.relative_to(home).as_posix() for p in home.rglob('model.safetensors'))
+    names = (p.parent.relative_to(home).as_posix() for p in home.rglob('model.safetensors'))
+    return sorted(names, key=lambda name: (name.count('/'), name))
 
 def shipped(
     name: str,  # one of `shipped_names`
