@@ -30,8 +30,8 @@ def panels():
             'walk, sounds given': (e.explore_walk, dict(name=sounds) | note | to),
             'walk, pictures given': (e.explore_walk, dict(name=pictures) | note | to),
             'round trip': (e.explore_trip, dict(start=sounds, back=pictures, times=(1, 3, 2)) | note),
-            'compare, sounds given': (e.explore_models, note),
-            'compare, pictures given': (lambda **v: e.explore_models('picture', **v), note),
+            'compare, sounds given': (lambda **v: e.explore_models('sound', names=sounds, **v), note),
+            'compare, pictures given': (lambda **v: e.explore_models('picture', names=pictures, **v), note),
             'bring your own, 2 s of sound': (lambda **v: e.explore_upload('mine.wav', wav.getvalue(), **v), dict(name=sounds, z=note['z'])),
             'browse': (with_arrays(e.browse_by), dict(instrument=note['instrument'], split=list(e.SPLITS), song=(0, 23, 0), order=['in time', 'nearest in pitch'], pitch=(30, 93, 60), n=(1, 8, 6))),
             'did it copy': (with_arrays(e.explore_copies, rows=train, bank=bank), dict(name=sounds, k=(1, 6, 4)) | note)}
