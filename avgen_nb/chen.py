@@ -21,8 +21,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from . import __version__
-from .cgan import CHEN_I2S, CHEN_S2I, CHEN_S2I_N, I2S, S2I_C, CrossModalGAN, EncoderTask, Recipe
-from .cgan import I2S_POSE, PAPER, S2I_POSE, Generator, evaluate_run, finish_run, load_run, meta_of, of_instrument, open_data, steps_for, train_encoder
+from .cgan import CHEN_I2S, CHEN_S2I, CHEN_S2I_N, I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, EncoderTask, Recipe
+from .cgan import I2S_POSE_GUIDED, PAPER, S2I_POSE_GUIDED, Generator, evaluate_run, finish_run, load_run, meta_of, of_instrument, open_data, steps_for, train_encoder
 from .judges import balanced_accuracy, chance, in_parts, judge_for, song_interval
 from .metrics import Row, device_name, html_table, judge_labels, read_rows, write_rows
 from .nets import CHEN_PICTURE, CHEN_SOUND, MODALITIES, PICTURE, SOUND, Decoder, Modality
@@ -239,9 +239,9 @@ class System:
     def name(self): return self.recipe.name
 
 # %% ../nbs/10b_chen.ipynb #00000033
-CHEN_S2I_A = replace(CHEN_S2I, name='S2I-A-paper')
+CHEN_S2I_A = replace(CHEN_S2I, name='S2I-A')
 SYSTEMS = {s.name: s for s in (
-    System(CHEN_S2I), System(CHEN_S2I_A, AutoencoderTask), System(CHEN_S2I_N), System(S2I_C), System(CHEN_I2S), System(I2S))}
+    System(CHEN_S2I), System(CHEN_S2I_A, AutoencoderTask), System(CHEN_S2I_N), System(S2I_C_GUIDED), System(CHEN_I2S), System(I2S_GUIDED))}
 
 # %% ../nbs/10b_chen.ipynb #00000036
 def encoder_for_system(
@@ -342,11 +342,11 @@ def variant_rows(
 ):
     "Table 5 for one system."
     trained = {s: train_system(system, data, Path(out)/f'seed-{s}', effort, jury, s, shelf, opened)[0] for s in effort.seeds}
-    return table_rows(trained, data, effort, {split: PAPER.get((system.name.removesuffix('-paper'), split)) for split in ('train', 'test')}, source)
+    return table_rows(trained, data, effort, {split: PAPER.get((system.name, split)) for split in ('train', 'test')}, source)
 
 # %% ../nbs/10b_chen.ipynb #00000042
 STEADY = dict(game='hinge', spectral=True, average=.995, decay=True)
-CURVES = {s.name: s for s in (System(CHEN_S2I), System(replace(CHEN_S2I, name='S2I-C-steady', **STEADY)), System(S2I_C))}
+CURVES = {s.name: s for s in (System(CHEN_S2I), System(replace(CHEN_S2I, name='S2I-C+steady', **STEADY)), System(S2I_C_GUIDED))}
 
 # %% ../nbs/10b_chen.ipynb #00000043
 def curve_rows(
@@ -456,7 +456,7 @@ class PaperJudge:
 # %% ../nbs/10b_chen.ipynb #00000057
 @dataclass(frozen=True)
 class Cause:
-    "One thing taken back from our I2S."
+    "One thing taken back from I2S+guide."
     recipe: dict = field(default_factory=dict)   # what changes in the recipe
     change: Callable = None                      # what changes in the sounds
     game: type = CrossModalGAN
@@ -473,21 +473,21 @@ def cause_rows(
     shelf: dict = None,   # encoders made before
     source='orchestra',   # name of the data
 ):
-    "Test accuracy of I2S with one thing taken back, one seed; for `nothing` also by a judge of the paper's kind."
+    "Test accuracy of I2S+guide with one thing taken back, one seed; for `nothing` also by a judge of the paper's kind."
     cause, judged = CAUSES[name], data
     if cause.change:
         data = {k: replace(p, sounds=cause.change(p.sounds)) for k, p in data.items()}
         shelf = {k: v for k, v in (shelf or {}).items() if k[0] != 'sound'}   # a guide must hear what it shall name
     if cause.change is per_clip: judged = data
     jury = judge_for('sound', judged, steps=effort.judge)
-    system = System(replace(I2S, name=f'I2S without {name}' if name != 'nothing' else 'I2S', **cause.recipe), game=cause.game)
+    system = System(replace(I2S_GUIDED, name=f'I2S+guide without {name}' if name != 'nothing' else 'I2S+guide', **cause.recipe), game=cause.game)
     model, run = train_system(system, data, None, effort, jury, 0, shelf)
     test, rows = data['test'], []
     context = dict(direction='picture → sound', data=f'{source}, budget {effort.name}', split='test', chance=chance(len(test.classes)), paper='.1117',
         steps=run.steps, device=device_name(run.device), version=__version__)
     def add(what, judge, ceiling):
         true, found = taken_for(Generator(model.recipe, model.classes, model.E, model.G, judge), test)
-        rows.extend(seed_rows(true, {0: found}, test.songs, {0: model.meta['minutes']}, system=f'I2S cause: {what}', ceiling=ceiling, **context)[:1])
+        rows.extend(seed_rows(true, {0: found}, test.songs, {0: model.meta['minutes']}, system=f'I2S+guide cause: {what}', ceiling=ceiling, **context)[:1])
     add(name, jury, jury.meta['ceiling']['value'])
     if name == 'nothing':
         E = encoder_for_system(SOUND, CHEN_S2I, data, effort.classify, 0, shelf=shelf)[0]
@@ -501,7 +501,7 @@ POSE_METRICS = ('pose_error', 'pose_correlation', 'pitch_error_semitones', 'pitc
 
 # %% ../nbs/10b_chen.ipynb #0000005c
 def pose_system(
-    recipe,         # S2I_POSE or I2S_POSE
+    recipe,         # S2I_POSE_GUIDED or I2S_POSE_GUIDED
     instrument,     # one name
     data: dict,     # splits whose keypoints and pitch are known
     out,            # folder of the runs; what is trained there is not trained again
@@ -531,8 +531,8 @@ def pose_rows(
 ):
     "Pose and pitch of what pose-oriented models make, one seed, and of the other models."
     probes = {p.modality: p for p in (probe_for(kind, data, effort.judge) for kind in ('pose', 'pitch'))}
-    models = {r.name: pose_system(r, instrument, data, out, effort, probes[r.target], shelf) for r in (S2I_POSE, I2S_POSE)} | (others or {})
-    test, rows = of_instrument(data['test'], instrument, S2I_POSE), []
+    models = {r.name: pose_system(r, instrument, data, out, effort, probes[r.target], shelf) for r in (S2I_POSE_GUIDED, I2S_POSE_GUIDED)} | (others or {})
+    test, rows = of_instrument(data['test'], instrument, S2I_POSE_GUIDED), []
     for name, model in models.items():
         rows += score_probe(model, test, probes[model.target.name], system=name, split='test', version=__version__)
     return [replace(r, data=f'{source} {instrument}, budget {effort.name}') for r in rows if r.data == 'orchestra' and r.metric in POSE_METRICS]
@@ -557,7 +557,7 @@ def experiments(
         folder, s = place/name/'seed-0', SYSTEMS[name]
         if not (folder/'model.safetensors').exists(): train_system(s, data, folder, effort, judge(s.recipe.target), 0, shelf, opened)
         return load_run(folder)
-    def pose(name): return pose_rows(name, data, place/'pose', effort, {k: trained(k) for k in ('S2I-C', 'I2S')}, source, shelf)
+    def pose(name): return pose_rows(name, data, place/'pose', effort, {k: trained(k) for k in ('S2I-C+guide', 'I2S+guide')}, source, shelf)
     known = not data or 'keypoints' in data['train'].truth
     return {f'table-1 {k}': lambda k=k: hear(k) for k in REPRESENTATIONS} | {f'table-5 {k}': lambda s=s: play(s) for k, s in SYSTEMS.items()} | \
         {f'curve {k}': lambda s=s: follow(s) for k, s in CURVES.items()} | {f'cause {k}': lambda k=k: why(k) for k in CAUSES} | \
@@ -615,8 +615,8 @@ if __name__ == '__main__' and not in_notebook(): raise SystemExit(main())
 
 # %% ../nbs/10b_chen.ipynb #00000069
 LEDGER = tuple(('Table 1', f'{k}, {n} convolutions', 'test', 'balanced_accuracy', p) for (k, n), p in PAPER_TABLE_1.items()) + \
-    tuple(('Table 5', f'{s}{kind}', split, 'balanced_accuracy', p) for (s, split), p in PAPER.items() for kind in ('-paper', '') if f'{s}{kind}' in SYSTEMS and s != 'I2S') + \
-    (('I2S', 'I2S-paper', 'test', 'balanced_accuracy', '.1117'), ('I2S', 'I2S', 'test', 'balanced_accuracy', '.1117')) + \
+    tuple(('Table 5', f'{s}{kind}', split, 'balanced_accuracy', p) for (s, split), p in PAPER.items() for kind in ('', '+guide') if f'{s}{kind}' in SYSTEMS and s != 'I2S') + \
+    (('I2S', 'I2S', 'test', 'balanced_accuracy', '.1117'), ('I2S', 'I2S+guide', 'test', 'balanced_accuracy', '.1117')) + \
     tuple(('Fig. 8, people', s, '', 'human_score', p) for s, p in PAPER_MEANS.items())
 
 HEAD = ('where', 'system', 'split', 'paper', 'ours [95 % over songs]', 'gap', 'ceiling', 'hardware', 'minutes', 'seeds', 'data and budget')
@@ -660,7 +660,8 @@ ASSUMED = (
 
 def assumptions(
     recipe=CHEN_S2I,  # whose values are told
+    more=ASSUMED,     # what is assumed beside them
 ):
-    "Every number of a recipe that the paper does not give: 'name = value: why', then `ASSUMED`."
-    found = re.findall(r'^    (\w+): [^#\n]*# ([^\n]*assumption[^\n]*)$', inspect.getsource(Recipe), re.M)
-    return [f'{name} = {getattr(recipe, name)}: {why}' for name, why in found] + list(ASSUMED)
+    "Every number of a recipe that its paper does not give: 'name = value: why', then `more`."
+    found = re.findall(r'^    (\w+): [^#\n]*# ([^\n]*assumption[^\n]*)$', inspect.getsource(type(recipe)), re.M)
+    return [f'{name} = {getattr(recipe, name)}: {why}' for name, why in found] + list(more)

@@ -177,7 +177,7 @@ def evaluate_options(p):
 
 def evaluate(args):
     "Score a run on songs it never met (`cgan.evaluate_run`); rows are added to RUN/results.jsonl."
-    if not Path(args.run).is_dir(): raise ValueError(f'{args.run} is no folder; give the folder of a run, such as runs/S2I-C.')
+    if not Path(args.run).is_dir(): raise ValueError(f'{args.run} is no folder; give the folder of a run, such as runs/S2I-C+guide.')
     from avgen_nb.cgan import evaluate_run, open_data
     from avgen_nb.metrics import rows_to_table, write_rows
     given = any((args.data, args.sounds, args.pictures, args.size))
@@ -191,11 +191,11 @@ def evaluate(args):
 COMMANDS = {
     'demo': (demo_options, demo, 'avgen demo --out demo'),
     'export': (export_options, export, 'avgen export data/orchestra --size small --frame 640x360'),
-    'prepare': (prepare_options, prepare, 'avgen prepare data/Sub-URMP\n  avgen train S2I-C --data data/Sub-URMP'),
-    'train': (train_options, train, 'avgen train S2I-C --out runs/first --minutes 5\n  avgen train S2I-C --sounds NOTES --pictures orchestra --out runs/real'),
+    'prepare': (prepare_options, prepare, 'avgen prepare data/Sub-URMP\n  avgen train S2I-C+guide --data data/Sub-URMP'),
+    'train': (train_options, train, 'avgen train S2I-C+guide --out runs/first --minutes 5\n  avgen train S2I-C+guide --sounds NOTES --pictures orchestra --out runs/real'),
     'picture': (files_options('sound'), files('sound'), 'avgen picture violin.wav oboe.mp3 --out made'),
-    'sound': (files_options('picture'), files('picture'), 'avgen sound player.jpg --model runs/I2S'),
-    'evaluate': (evaluate_options, evaluate, 'avgen evaluate runs/S2I-C'),
+    'sound': (files_options('picture'), files('picture'), 'avgen sound player.jpg --model runs/I2S+guide'),
+    'evaluate': (evaluate_options, evaluate, 'avgen evaluate runs/S2I-C+guide'),
 }
 
 # %% ../nbs/15_cli.ipynb #0000001f

@@ -659,7 +659,7 @@ def build_world(
     return World(arrays, {name: pairs_from(arrays, r) for name, r in zip(('train', 'dev', 'test'), rows)})
 
 # %% ../nbs/14_demo.ipynb #00000065
-PAIR = ('S2I-C', 'I2S')   # the two recipes of the demo
+PAIR = ('S2I-C+guide', 'I2S+guide')   # the two recipes of the demo
 
 def train_both(
     world: World,         # data
@@ -764,7 +764,7 @@ def packaged_run(
 ):
     "The model of one direction that comes with the package."
     from avgen_nb.cgan import shipped
-    name = dict(sound='S2I-C', picture='I2S')[source]
+    name = dict(sound='S2I-C+guide', picture='I2S+guide')[source]
     warnings.warn(f'no run of your own in {" or ".join(PLACES)}: using the {name} that comes with the package.')
     return shipped(name)
 
@@ -777,7 +777,7 @@ def run_for(
     from avgen_nb.cgan import load_run, shipped_folder
     if folder is None: return newest_run(source) or packaged_run(source)
     place = Path(folder) if Path(folder).is_dir() else shipped_folder(folder)
-    if not place: raise ValueError(f'{folder} is no folder; give --model the folder of a run, such as runs/S2I-C.')
+    if not place: raise ValueError(f'{folder} is no folder; give --model the folder of a run, such as runs/S2I-C+guide.')
     run = load_run(next(place.glob(f'{source}-*'), place))
     if run.source.name != source: raise ValueError(f'{folder} takes a {run.source.name} and makes a {run.target.name}, but a {source} was given; use `avgen {run.target.name}`.')
     return run

@@ -215,7 +215,7 @@ def verdict(judge, x, label=None):  # as `verdicts`, x (1, *shape)
 
 # %% ../nbs/13_explorer.ipynb #00000022
 @lru_cache(32)
-def model(name):  # 'S2I-C' or 'I2S', or the folder of a run
+def model(name):  # 'S2I-C+guide' or 'I2S+guide', or the folder of a run
     "A trained model, read once."
     return load_run(name) if (Path(name)/'model.safetensors').is_file() else shipped(name)
 
@@ -247,7 +247,7 @@ def takes(name, source):
     except (ValueError, KeyError): return False
 
 # %% ../nbs/13_explorer.ipynb #00000028
-def explore(name: str = 'S2I-C',        # of a model
+def explore(name: str = 'S2I-C+guide',        # of a model
             instrument: str = 'cello',  # one of INSTRUMENTS
             pitch: float = 48,          # MIDI
             loudness: float = .6,       # 0..1
@@ -398,7 +398,7 @@ def pose_html(pose: Pose, fast=False):  # fast is for sounds
     return figure_html(f'<div style="position:relative">{image_html(pose.image, pose.caption)}{over}</div>', pose.caption, pose.note, 256)
 
 # %% ../nbs/13_explorer.ipynb #00000049
-def explore_pose(name='I2S', instrument='cello', pitch=48, loudness=.6, phase=.5, z=0, who=0):
+def explore_pose(name='I2S+guide', instrument='cello', pitch=48, loudness=.6, phase=.5, z=0, who=0):
     "As `explore`, the given picture with joints to drag."
     given, *others = explore(name, instrument, pitch, loudness, phase, z, who)
     pitch = within(pitch, *RANGES[instrument], 'pitch')
@@ -459,7 +459,7 @@ def film_html(film: Film, fast=False, size=256):  # quick rather than small? pix
 LONGEST = 60   # seconds of a recording that are used
 
 def film_of(wave,          # (T,), 44.1 kHz
-            name='S2I-C',  # of a model that takes sounds
+            name='S2I-C+guide',  # of a model that takes sounds
             z=0,           # which z
             caption='drawn from the sound'):
     "The flip-book that a model draws to a recording."
@@ -484,14 +484,14 @@ def film_cards(film,    # Film
     return [Card(f'{k / 10:.1f} s', film.frames[k]) for k in chosen]
 
 # %% ../nbs/13_explorer.ipynb #00000060
-def given_sound(path, name='S2I-C', z=0):  # a file, a model that takes sounds, which z
+def given_sound(path, name='S2I-C+guide', z=0):  # a file, a model that takes sounds, which z
     "A flip-book drawn to a recording."
     wave = read_sound(path)
     loudest_window(wave, str(path))
     more = f' (the first {LONGEST} s of {len(wave) / SAMPLE_RATE:.0f})' if len(wave) > LONGEST * SAMPLE_RATE else ''
     return [film_of(wave, name, z, f'{Path(path).name}{more}, drawn by {name}, z {z}')]
 
-def given_picture(path, name='I2S', z=0):  # a file, a model that takes pictures, which z
+def given_picture(path, name='I2S+guide', z=0):  # a file, a model that takes pictures, which z
     "The sound made from a picture."
     x, run = to_picture(read_picture(path)[None]), model(name)
     made = make(run, run.code(x), noise(run, z))
@@ -605,7 +605,7 @@ def sound_walk(way, ends): return lms_images(way), walked_wave(way)
 WALKS = dict(picture=picture_walk, sound=sound_walk)   # what is seen and what is heard on the way
 
 # %% ../nbs/13_explorer.ipynb #00000077
-def explore_walk(name='S2I-C', instrument='cello', pitch=48, to_instrument='trumpet', to_pitch=70, z=0, to_z=0, steps=8, who=0):
+def explore_walk(name='S2I-C+guide', instrument='cello', pitch=48, to_instrument='trumpet', to_pitch=70, z=0, to_z=0, steps=8, who=0):
     "A film of the way from one note to another, twenty frames in two seconds, and a strip of some of them with what the judge says."
     if steps < 2: raise ValueError(f'steps is {steps}; give at least 2.')
     run, ends = model(name), ((instrument, pitch, who), (to_instrument, to_pitch, who))
@@ -635,7 +635,7 @@ def round_trip(there, back,   # trained models, each taking what the other makes
             yield run.target, x, run.jury
 
 # %% ../nbs/13_explorer.ipynb #00000080
-def explore_trip(start='S2I-C', back='I2S', instrument='cello', pitch=48, times=3, z=0, who=0):
+def explore_trip(start='S2I-C+guide', back='I2S+guide', instrument='cello', pitch=48, times=3, z=0, who=0):
     "Cards of a round trip, with what the judges say at each step."
     there, back, pair = model(start), model(back), play_pair(instrument, pitch, who=who)
     x = getattr(pair, there.source.name)
@@ -758,7 +758,7 @@ def neighbours(made,    # (1, 3, 64, 64) in [-1, 1]
     told = [f'{INSTRUMENTS[arrays["label"][j]]}, song {arrays["song"][j]}'.replace('_', ' ') for j in r]
     return [Card('made', to_uint8(made)[0])] + [Card(f'nearest {n}: {far:.3f}', to_uint8(arrays['picture'][[j]])[0], None, t) for n, (far, j, t) in enumerate(zip(d, r, told), 1)]
 
-def explore_copies(arrays, rows, bank, scale='', name='S2I-C', instrument='cello', pitch=48, z=0, who=0, k=4):
+def explore_copies(arrays, rows, bank, scale='', name='S2I-C+guide', instrument='cello', pitch=48, z=0, who=0, k=4):
     "The picture that a note becomes, and the training pairs nearest to it; scale: what to compare the distances with."
     run, pair = model(name), play_pair(instrument, pitch, who=who)
     first, *others = neighbours(make(run, run.code(getattr(pair, run.source.name)), noise(run, z)), arrays, rows, bank, k)

@@ -4,23 +4,22 @@
 
 # %% auto #0
 __all__ = ['EFFORTS', 'LONGER', 'POSE_METRICS', 'SINGLES', 'ASSUMED', 'encoders_of', 'train_both', 'cycle_table', 'paired_gap',
-           'gap_rows', 'z_spread', 'trip_rows', 'accuracy_rows', 'spread_rows', 'carried_rows', 'Study', 'alone',
-           'strangers', 'encoder_rows', 'experiments', 'main', 'entries', 'ledgers', 'assumptions']
+           'gap_rows', 'z_spread', 'answer_rows', 'trip_rows', 'accuracy_rows', 'spread_rows', 'carried_rows', 'Study',
+           'alone', 'strangers', 'encoder_rows', 'experiments', 'main', 'entries', 'ledgers', 'assumptions']
 
 # %% ../nbs/11b_hao.ipynb #00000004
-import inspect, re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
 import torch
-from . import __version__
-from .cgan import I2S, PAPER, S2I_C, load_run, meta_of
+from . import __version__, chen
+from .cgan import I2S_GUIDED, PAPER, S2I_C_GUIDED, load_run, meta_of
 from .chen import Effort, System, choose, encoder_for_system, ledger, named, run_budget, seed_rows, table_rows, taken_for, thin, train_system
-from .cmcgan import ABLATIONS, CMCGAN, CMCGAN_S, HAO, PAPER_CMCGAN, WAYS, CycleRecipe, RoundTrip, ablated, finish_cycle, load_cycle, one_way
+from .cmcgan import ABLATIONS, CMCGAN, CMCGAN_GUIDED, HAO, PAPER_CMCGAN, WAYS, ablated, finish_cycle, load_cycle, one_way, probes_of, round_trips
 from .judges import balanced_accuracy, chance, judge_for, song_interval, song_units
 from .metrics import Row
 from .nets import MODALITIES
-from .probes import KINDS, probe_for, score_probe
+from .probes import score_probe
 from .show import in_notebook
 
 # %% ../nbs/11b_hao.ipynb #00000007
@@ -28,7 +27,7 @@ EFFORTS = {e.name: e for e in (
     Effort('test', 'small', (0,), 20, 12, .1, 2, 20, (1, 1), 8, 20, 16),
     Effort('cpu', 'default', (0, 1, 2), 600, 300, .25, 4, 600, (1, 1), 16, None, 16),
     Effort('gpu', 'default', (0, 1, 2), 4000, 4000, 40, 40, 8000, (1, 1), None))}
-LONGER = 2.1   # so many steps of S2I-C and of I2S together take the time of one of CMCGAN
+LONGER = 2.1   # so many steps of S2I-C and of I2S together take the time of one of CMCGAN at batch 32; at 16 it is 2.4
 
 # %% ../nbs/11b_hao.ipynb #0000000d
 def encoders_of(
@@ -76,7 +75,7 @@ def cycle_table(
     source='orchestra',   # name of the data
 ):
     "Both halves of the paper's table for one recipe."
-    paper = lambda t: {split: PAPER_CMCGAN[t, split] for split in ('train', 'test')} if next(iter(trained.values()))[t].recipe.name.removesuffix('-paper') == 'CMCGAN' else {}
+    paper = lambda t: {split: PAPER_CMCGAN[t, split] for split in ('train', 'test')} if next(iter(trained.values()))[t].recipe.name == 'CMCGAN' else {}
     return [row for t in MODALITIES for row in table_rows({s: m[t] for s, m in trained.items()}, data, effort, paper(t), source, effort.seeds[:1])]
 
 # %% ../nbs/11b_hao.ipynb #00000017
@@ -124,6 +123,20 @@ def z_spread(
     return (a - b).abs().mean().item(), (a[same] - a[same.roll(1)]).abs().mean().item()
 
 # %% ../nbs/11b_hao.ipynb #00000021
+def answer_rows(
+    models: dict,   # seed → `Generator`
+    pairs,          # Pairs
+    effort,         # how long they took
+    source='orchestra',   # name of the data
+    **context,      # other columns of Row
+):
+    "Test accuracy of what a system makes, every seed and their mean."
+    found, one = {seed: taken_for(m, pairs) for seed, m in models.items()}, next(iter(models.values()))
+    context = dict(system=one.recipe.name, direction=f'{one.source.name} → {one.target.name}') | context
+    return seed_rows(next(iter(found.values()))[0], {seed: p for seed, (_, p) in found.items()}, pairs.songs, {seed: m.meta['minutes'] for seed, m in models.items()},
+        data=f'{source}, budget {effort.name}', split='test', ceiling=one.jury.meta['ceiling']['value'], chance=chance(len(one.jury.classes)),
+        steps=one.meta['steps'], device=one.meta['device'], version=__version__, **context)
+
 def trip_rows(
     name: str,       # of the system
     trained: dict,   # seed → {what is made: `Generator`}
@@ -132,13 +145,10 @@ def trip_rows(
     source='orchestra',   # name of the data
 ):
     "Test accuracy of what comes home from both round trips."
-    rows, test = [], thin(data['test'], 4)
-    for s, m in WAYS:
-        trips = {seed: RoundTrip(models[m], models[s]) for seed, models in trained.items()}
-        found, one = {seed: taken_for(t, test) for seed, t in trips.items()}, next(iter(trips.values()))
-        rows += seed_rows(next(iter(found.values()))[0], {seed: p for seed, (_, p) in found.items()}, test.songs, {seed: t.meta['minutes'] for seed, t in trips.items()},
-            system=name, direction=one.walk, data=f'{source}, budget {effort.name}', split='test', ceiling=one.jury.meta['ceiling']['value'],
-            chance=chance(len(one.jury.classes)), steps=one.meta['steps'], device=one.meta['device'], version=__version__)
+    rows = []
+    for k in range(len(WAYS)):
+        trips = {seed: round_trips(models)[k] for seed, models in trained.items()}
+        rows += answer_rows(trips, thin(data['test'], 4), effort, source, system=name, direction=next(iter(trips.values())).walk)
     return rows
 
 # %% ../nbs/11b_hao.ipynb #00000023
@@ -149,13 +159,7 @@ def accuracy_rows(
     source='orchestra',   # name of the data
 ):
     "Test accuracy of both directions, every seed and their mean."
-    rows, test = [], data['test']
-    for t in MODALITIES:
-        found, one = {seed: taken_for(m[t], test) for seed, m in trained.items()}, next(iter(trained.values()))[t]
-        rows += seed_rows(next(iter(found.values()))[0], {seed: p for seed, (_, p) in found.items()}, test.songs, {seed: m[t].meta['minutes'] for seed, m in trained.items()},
-            system=one.recipe.name, direction=f'{one.source.name} → {t}', data=f'{source}, budget {effort.name}', split='test', ceiling=one.jury.meta['ceiling']['value'],
-            chance=chance(len(one.jury.classes)), steps=one.meta['steps'], device=one.meta['device'], version=__version__)
-    return rows
+    return [row for t in MODALITIES for row in answer_rows({seed: m[t] for seed, m in trained.items()}, data['test'], effort, source)]
 
 def spread_rows(trained, data, effort, source='orchestra'):
     "`z_spread` of both directions for every seed, on test songs."
@@ -174,9 +178,8 @@ def carried_rows(
     source='orchestra',   # name of the data
 ):
     "Pose and pitch of both directions and of both round trips."
-    probes, rows = {KINDS[k].modality: probe_for(k, data, effort.judge) for k in KINDS}, []
-    trips, test = [RoundTrip(models[m], models[s]) for s, m in WAYS], thin(data['test'], 4)
-    for model, way in [(m, None) for m in models.values()] + [(t, t.walk) for t in trips]:
+    probes, rows, test = probes_of(data, effort.judge), [], thin(data['test'], 4)
+    for model, way in [(m, None) for m in models.values()] + [(t, t.walk) for t in round_trips(models)]:
         found = score_probe(model, test, probes[model.target.name], system=name, split='test', version=__version__)
         rows += [replace(r, direction=way or r.direction, data=f'{source}, budget {effort.name}') for r in found if r.metric in POSE_METRICS and r.data == 'orchestra']
     return rows
@@ -196,15 +199,15 @@ class Study:
 
     def judges(self): return {k: judge_for(k, self.data, steps=self.effort.judge) for k in MODALITIES}
 
-    def encoders(self, seed, recipe=CMCGAN_S): return encoders_of(recipe, self.data, self.effort, self.out, seed, self.shelf)
+    def encoders(self, seed, recipe=CMCGAN_GUIDED): return encoders_of(recipe, self.data, self.effort, self.out, seed, self.shelf)
 
-    def house(self, recipe=CMCGAN_S):
+    def house(self, recipe=CMCGAN_GUIDED):
         "{seed: {what is made: Generator}} of a CMCGAN."
         train = lambda s: train_both(recipe, self.data, self.out/recipe.name/f'seed-{s}', self.effort, self.judges(), self.encoders(s, recipe), s, self.opened)
         return {s: train(s) for s in self.effort.seeds}
 
 # %% ../nbs/11b_hao.ipynb #0000002b
-SINGLES = {r.target: r for r in (S2I_C, I2S)}   # what is made → who makes it alone
+SINGLES = {r.target: r for r in (S2I_C_GUIDED, I2S_GUIDED)}   # what is made → who makes it alone
 
 def alone(
     study,       # a `Study`
@@ -253,17 +256,17 @@ def experiments(
     def single(r, times): return table_rows(alone(study, r, times), data, effort, {}, study.source, effort.seeds[:1])
     def gaps(times): return [row for t, r in SINGLES.items() for row in gap_rows({s: m[t] for s, m in study.house().items()}, alone(study, r, times), *same)]
     def besides(trained): return spread_rows(trained, *same) + trip_rows(next(iter(trained.values()))['sound'].recipe.name, trained, *same)
-    def ablation(k): return accuracy_rows(trained := study.house(ablated(CMCGAN_S, k)), *same) + besides(trained)
+    def ablation(k): return accuracy_rows(trained := study.house(ablated(CMCGAN_GUIDED, k)), *same) + besides(trained)
     def pose(name, models): return [row for m in models().values() for row in carried_rows(name, m, *same)]
     known = not data or 'keypoints' in data['train'].truth
     races = {'': 1, ' longer': LONGER}
-    return {'encoders': lambda: encoder_rows(study), 'table CMCGAN': lambda: table(CMCGAN_S)} | \
+    return {'encoders': lambda: encoder_rows(study), 'table CMCGAN+guide': lambda: table(CMCGAN_GUIDED)} | \
         {f'table {r.name}{more}': lambda r=r, n=n: single(r, n) for more, n in races.items() for r in SINGLES.values()} | \
         {f'gap{more}': lambda n=n: gaps(n) for more, n in races.items()} | \
         {'ablation nothing': lambda: besides(study.house())} | {f'ablation {k}': lambda k=k: ablation(k) for k in ABLATIONS} | \
         {'trips strangers': lambda: trip_rows('strangers', strangers(study), *same)} | \
-        {f'pose {k}': lambda k=k, m=m: pose(k, m) for k, m in {'CMCGAN': study.house, 'strangers': lambda: strangers(study)}.items() if known} | \
-        {'table CMCGAN-paper': lambda: table(HAO)}
+        {f'pose {k}': lambda k=k, m=m: pose(k, m) for k, m in {'CMCGAN+guide': study.house, 'strangers': lambda: strangers(study)}.items() if known} | \
+        {'table CMCGAN': lambda: table(HAO)}
 
 # %% ../nbs/11b_hao.ipynb #00000031
 def main(argv=None) -> int:
@@ -277,10 +280,10 @@ if __name__ == '__main__' and not in_notebook(): raise SystemExit(main())
 # %% ../nbs/11b_hao.ipynb #00000035
 def entries(target):
     "The paper's figures for one direction, as `chen.ledger` wants them."
-    single, short = SINGLES[target], SINGLES[target].name
-    ours = [('table', name, split, 'balanced_accuracy', PAPER_CMCGAN[target, split]) for name in ('CMCGAN', 'CMCGAN-paper') for split in ('train', 'test')]
-    return ours + [('table (Chen et al.)', short + more, split, 'balanced_accuracy', PAPER[short, split])
-                   for more in ('', ' longer') for split in ('train', 'test') if (short, split) in PAPER]
+    ours, alone = [r.name for r in (HAO, CMCGAN_GUIDED)], SINGLES[target].name
+    figures = {split: PAPER.get((alone.removesuffix('+guide'), split)) for split in ('train', 'test')}
+    return [('table', name, split, 'balanced_accuracy', PAPER_CMCGAN[target, split]) for name in ours for split in figures] + \
+        [('table (Chen et al.)', alone + more, split, 'balanced_accuracy', p) for more in ('', ' longer') for split, p in figures.items() if p]
 
 def ledgers(
     rows,          # Rows
@@ -305,5 +308,4 @@ def assumptions(
     recipe=HAO,   # whose values are told
 ):
     "Every number of a recipe that the paper's material does not give: 'name = value: why', then `ASSUMED`."
-    found = re.findall(r'^    (\w+): [^#\n]*# ([^\n]*assumption[^\n]*)$', inspect.getsource(CycleRecipe), re.M)
-    return [f'{name} = {getattr(recipe, name)}: {why}' for name, why in found] + list(ASSUMED)
+    return chen.assumptions(recipe, ASSUMED)

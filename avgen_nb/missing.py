@@ -5,13 +5,11 @@
 # %% auto #0
 __all__ = ['PAPER_DMCN', 'SMALL', 'WAYS', 'PARTNERS', 'SAW', 'INF', 'WORKS', 'NOISE', 'INPUTS', 'MISSING', 'SUMMARY', 'Fusion',
            'FusionTask', 'believes', 'right', 'train_fusion', 'stored', 'generated', 'halves', 'join', 'by_window',
-           'Work', 'train_generators', 'codes', 'reader', 'gain_interval', 'noisy_sounds', 'noisy_pictures', 'noisy',
-           'Lab', 'WindowLab', 'printed', 'rows_of', 'real_rows', 'partner_beliefs', 'partner_rows', 'noise_rows',
-           'given_in', 'experiments', 'main', 'line_of', 'ladder', 'columns_figure', 'noise_figure', 'verdicts',
-           'summary']
+           'Work', 'train_generators', 'codes', 'reader', 'noisy_sounds', 'noisy_pictures', 'noisy', 'Lab', 'WindowLab',
+           'printed', 'rows_of', 'real_rows', 'partner_beliefs', 'partner_rows', 'noise_rows', 'given_in',
+           'experiments', 'main', 'line_of', 'ladder', 'columns_figure', 'noise_figure', 'verdicts', 'summary']
 
 # %% ../nbs/12_missing.ipynb #00000004
-#
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
@@ -19,9 +17,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from . import __version__
-from .cgan import I2S, S2I_C, CrossModalGAN, Generator, encoder_for, load_run, shipped, train_encoder
+from .cgan import I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, Generator, encoder_for, load_run, shipped, train_encoder
 from .chen import choose, run_budget, seed_rows, thin, waves_of_files, waves_of_orchestra
-from .judges import balanced_accuracy, chance, in_parts, song_units
+from .hao import paired_gap
+from .judges import balanced_accuracy, chance, in_parts
 from .metrics import Row, device_name
 from .nets import MODALITIES
 from .pairs import Pairs, throw
@@ -34,7 +33,7 @@ PAPER_DMCN = {'V': '.9531', 'A': '.8863', 'V + A': '.9741', 'GV + A': '.9804', '
 
 # %% ../nbs/12_missing.ipynb #0000001b
 SMALL = dict(plan=('8/2', '16/2', '32/2', 32, '64/2'), hidden=(64,), width=8, encoder_batch=32, encoder_rate=3e-3, vary=0.)
-WAYS = tuple(replace(r, **SMALL) for r in (S2I_C, I2S))
+WAYS = tuple(replace(r, **SMALL) for r in (S2I_C_GUIDED, I2S_GUIDED))
 
 # %% ../nbs/12_missing.ipynb #0000001c
 class Fusion(nn.Module):
@@ -258,24 +257,6 @@ def reader(
     W.requires_grad_(False)
     return lambda pairs: W(codes(model, pairs)).softmax(1)
 
-# %% ../nbs/12_missing.ipynb #0000004d
-def gain_interval(
-    true,     # (N,) labels
-    before,   # (N,) answers
-    after,    # (N,) other answers about the same pairs
-    songs,    # (N,)
-    seed: int = 0,
-    n: int = 1000,   # resamples
-):                   # (difference, low, high)
-    "By how much balanced accuracy grows, both answers counted on the same resampled songs."
-    true, before, after, songs = (np.asarray(a) for a in (true, before, after, songs))
-    old, size, label, start, count = song_units(true, before, songs)
-    hits = song_units(true, after, songs)[0] - old
-    pick = start + (np.random.default_rng(seed).random((n, len(hits))) * count).astype(int)
-    slot = np.eye(label.max() + 1)[label][:, np.unique(label)]
-    score = lambda i: ((hits[i] @ slot) / (size[i] @ slot)).mean(-1)
-    return float(score(np.arange(len(hits)))), *(float(q) for q in np.percentile(score(pick), [2.5, 97.5]))
-
 # %% ../nbs/12_missing.ipynb #00000050
 def noisy_sounds(pairs, rows, factor, g, waves):
     "White noise `factor` times as strong as each half second."
@@ -376,8 +357,8 @@ def rows_of(
             rows += [replace(r, minutes=None) for r in found]
     for name, others in (gains or {}).items():
         for other in others:
-            every, k = (torch.cat(list(said[x].values())) for x in (other, name)), len(said[name])
-            value, low, high = gain_interval(true.repeat(k), *every, songs.repeat(k))
+            every, k = (torch.cat(list(said[x].values())) for x in (name, other)), len(said[name])
+            value, low, high = paired_gap(true.repeat(k), *every, songs.repeat(k))
             rows.append(Row(f'{name} over {other}', metric='gain', value=value, low=low, high=high, **context | dict(chance=None)))
     return rows
 
@@ -467,7 +448,7 @@ def given_in(
 ):                  # {name: {what is made: `Generator`}}
     "Trained models whose partners shall be tried."
     there = {p.name: {r.target: load_run(p/f'{r.source}-{r.target}') for r in WAYS} for p in sorted(Path(folder).glob('*'))}
-    return ({'shipped': {r.target: shipped(r.name) for r in (S2I_C, I2S)}} if own else {}) | there
+    return ({'shipped': {r.target: shipped(r.name) for r in (S2I_C_GUIDED, I2S_GUIDED)}} if own else {}) | there
 
 # %% ../nbs/12_missing.ipynb #0000006f
 def experiments(

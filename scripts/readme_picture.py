@@ -1,4 +1,4 @@
-"""Draw docs/demo.png, the README's picture, from a finished demo: what was heard, what S2I-C drew, and the true player.
+"""Draw docs/demo.png, the README's picture, from a finished demo: what was heard, what S2I-C+guide drew, and the true player.
 
     python scripts/readme_picture.py [DEMO]     # DEMO: folder of `make demo`, default demo
 
@@ -31,7 +31,7 @@ def middle_of_first_songs(pairs):
 
 def draw(demo, path):
     "Three rows of thirteen: spectrogram, made, true."
-    run, pairs = load_run(Path(demo)/'runs'/'S2I-C'), orchestra_pairs()['test']
+    run, pairs = load_run(Path(demo)/'runs'/'S2I-C+guide'), orchestra_pairs()['test']
     batch = pairs.batch(middle_of_first_songs(pairs))
     made, true = to_uint8(run.generate(batch.sound)), to_uint8(batch.picture)
     fig, axes = plt.subplots(3, len(pairs.classes), figsize=(13, 3.5), gridspec_kw=dict(hspace=.06, wspace=.05))

@@ -1,10 +1,10 @@
 """Put trained runs into the package: weights in half precision, and a card with the figures that those weights get.
 
-    avgen train S2I-C --minutes 45 --out runs/long/S2I-C
-    avgen train I2S --minutes 45 --out runs/long/I2S
-    python scripts/ship_models.py runs/long/S2I-C runs/long/I2S --minutes 45
-    avgen train CMCGAN --minutes 38
-    python scripts/ship_models.py runs/CMCGAN --minutes 38
+    avgen train S2I-C+guide --minutes 45 --out runs/long/S2I-C+guide
+    avgen train I2S+guide --minutes 45 --out runs/long/I2S+guide
+    python scripts/ship_models.py runs/long/S2I-C+guide runs/long/I2S+guide --minutes 45
+    avgen train CMCGAN+guide --minutes 38
+    python scripts/ship_models.py runs/CMCGAN+guide --minutes 38
 
 The figures are counted anew from the half-precision weights, on the built-in orchestra's test songs.
 """

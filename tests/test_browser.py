@@ -160,7 +160,7 @@ def test_the_lesson_runs_and_shows_every_panel(person):
 
 
 def test_sliders_by_keyboard(person):
-    panel = person.panel("live(note_panel(), explore('S2I-C'))")
+    panel = person.panel("live(note_panel(), explore('S2I-C+guide'))")
     out, picture = panel.locator('.widget-html').last, panel.locator('figure img').nth(1)
     thumb = panel.get_by_role('slider').first
     thumb.focus()
@@ -178,7 +178,7 @@ def test_sliders_by_keyboard(person):
 
 
 def test_lists_by_keyboard(person):
-    panel = person.panel("live(note_panel(), explore('S2I-C'))")
+    panel = person.panel("live(note_panel(), explore('S2I-C+guide'))")
     panel.get_by_label('instrument').focus()
     person.page.keyboard.type('tuba')
     panel.locator('figure', has_text='judged tuba').first.wait_for(timeout=30_000)
@@ -190,7 +190,7 @@ def test_lists_by_keyboard(person):
 
 
 def test_every_sound_plays(person):
-    for code in ("live(note_panel(), explore('S2I-C'))", 'live(trip_panel(), trip)', 'live(walk_panel(), strip)'):
+    for code in ("live(note_panel(), explore('S2I-C+guide'))", 'live(trip_panel(), trip)', 'live(walk_panel(), strip)'):
         for audio in person.panel(code).locator('audio').all():
             assert audio.get_attribute('aria-label')
             audio.evaluate('a => a.play()')
@@ -281,7 +281,7 @@ def test_after_a_reload_the_answers_are_there_and_the_dark_theme_is_readable(per
     assert person.page.evaluate('document.body.dataset.jpThemeLight') == 'false'
     person.run_all()
     person.panel(RATE).get_by_text('4 of 26').wait_for(timeout=30_000)
-    for k, code in enumerate(("live(note_panel(), explore('S2I-C'))", 'live(pose_panel(), posed)', 'live(trip_panel(), trip)', 'live(compare_panel(), everyone)', RATE)):
+    for k, code in enumerate(("live(note_panel(), explore('S2I-C+guide'))", 'live(pose_panel(), posed)', 'live(trip_panel(), trip)', 'live(compare_panel(), everyone)', RATE)):
         panel = person.panel(code)
         person.shot(f'dark-{k}', panel)
         for words in panel.locator('figcaption').all()[:2]:

@@ -80,13 +80,13 @@ def test_where_no_pose_is_far_enough_the_farthest_will_do():
 
 
 def test_a_pose_oriented_game_needs_one_instrument_that_exists(data, tmp_path):
-    with pytest.raises(ValueError, match="one instrument.*only='flute'"): cgan.train_run('S2I-pose', data, tmp_path)
-    with pytest.raises(ValueError, match="no instrument 'lyre'.*tuba"): cgan.train_run('S2I-pose', data, tmp_path, only='lyre')
-    assert (cgan.of_instrument(data['train'], 'tuba', RECIPES['S2I-pose']).labels == 1).all()
+    with pytest.raises(ValueError, match="one instrument.*only='flute'"): cgan.train_run('S2I-pose+guide', data, tmp_path)
+    with pytest.raises(ValueError, match="no instrument 'lyre'.*tuba"): cgan.train_run('S2I-pose+guide', data, tmp_path, only='lyre')
+    assert (cgan.of_instrument(data['train'], 'tuba', RECIPES['S2I-pose+guide']).labels == 1).all()
 
 
 def test_an_encoder_that_aims_at_the_pitch_needs_the_pitch(data):
-    with pytest.raises(ValueError, match="aim='instrument'"): cgan.EncoderTask(SOUND, tiny('S2I-pose'), replace(data['train'], truth={}))
+    with pytest.raises(ValueError, match="aim='instrument'"): cgan.EncoderTask(SOUND, tiny('S2I-pose+guide'), replace(data['train'], truth={}))
 
 
 def test_without_known_pitch_another_song_is_another_pose(data):
@@ -97,15 +97,15 @@ def test_without_known_pitch_another_song_is_another_pose(data):
 
 
 def test_encoders_of_two_aims_are_not_taken_for_one_another(data, tmp_path):
-    one, other = (dict(recipe=tiny(name), data=data, out=tmp_path, steps=2, resume=True, quiet=True) for name in ('S2I-C', 'S2I-pose'))
+    one, other = (dict(recipe=tiny(name), data=data, out=tmp_path, steps=2, resume=True, quiet=True) for name in ('S2I-C+guide', 'S2I-pose+guide'))
     cgan.train_encoder(SOUND, **one)
     with pytest.warns(UserWarning, match='another run'), pytest.raises(ValueError, match='names the pitch too'): cgan.train_encoder(SOUND, **other)
 
 
 def test_naming_loss_by_hand():
-    logits, recipe = torch.zeros(1, 3 + 128), RECIPES['S2I-pose']
+    logits, recipe = torch.zeros(1, 3 + 128), RECIPES['S2I-pose+guide']
     assert cgan.naming_loss(logits, torch.tensor([1]), torch.tensor([60.]), recipe).item() == pytest.approx(math.log(3) + math.log(128), rel=1e-5)
-    assert cgan.naming_loss(logits[:, :3], torch.tensor([1]), None, RECIPES['S2I-C']).item() == pytest.approx(math.log(3), rel=1e-5)
+    assert cgan.naming_loss(logits[:, :3], torch.tensor([1]), None, RECIPES['S2I-C+guide']).item() == pytest.approx(math.log(3), rel=1e-5)
 
 
 def test_every_number_of_a_recipe_survives_json():
@@ -114,15 +114,15 @@ def test_every_number_of_a_recipe_survives_json():
 
 
 def test_the_papers_recipe_has_the_papers_numbers():
-    paper = RECIPES['S2I-C-paper']
+    paper = RECIPES['S2I-C']
     assert (paper.phi, paper.z, 8 * paper.width, paper.game, paper.mismatch) == (64, 10, 512, 'gan-cls', True)
-    assert RECIPES['S2I-N'] == replace(RECIPES['S2I-C'], name='S2I-N', mismatch=False)
-    assert (RECIPES['I2S'].source, RECIPES['I2S'].target) == (RECIPES['S2I-C'].target, RECIPES['S2I-C'].source)
+    assert RECIPES['S2I-N+guide'] == replace(RECIPES['S2I-C+guide'], name='S2I-N+guide', mismatch=False)
+    assert (RECIPES['I2S+guide'].source, RECIPES['I2S+guide'].target) == (RECIPES['S2I-C+guide'].target, RECIPES['S2I-C+guide'].source)
 
 
 def test_an_unknown_recipe_or_budget_names_the_known():
     with pytest.raises(ValueError, match="no recipe 'S2I-X'.*S2I-C"): cgan.recipe_named('S2I-X')
-    with pytest.raises(ValueError, match="no budget 'week'.*cpu"): cgan.steps_for(RECIPES['I2S'], 'week')
+    with pytest.raises(ValueError, match="no budget 'week'.*cpu"): cgan.steps_for(RECIPES['I2S+guide'], 'week')
 
 
 @pytest.mark.parametrize('name', list(RECIPES))
@@ -141,13 +141,13 @@ def test_one_step_of_the_game_moves_g_and_d_and_not_the_encoder(name, data):
 
 
 def test_a_recipe_with_a_guide_needs_one(data):
-    recipe = tiny('I2S')
+    recipe = tiny('I2S+guide')
     E = Encoder(PICTURE, 3, recipe.plan, recipe.norm, recipe.hidden, recipe.phi, recipe.keep)
     with pytest.raises(ValueError, match='guide'): CrossModalGAN(PICTURE, SOUND, recipe, E, data['train'])
 
 
 def test_a_code_of_one_length():
-    recipe = tiny('S2I-C')
+    recipe = tiny('S2I-C+guide')
     game = CrossModalGAN(SOUND, PICTURE, recipe, Encoder(SOUND, 3, recipe.plan, True, (16,), 64, (.8,)))
     phi = game.code(torch.randn(5, *SOUND.shape))
     assert torch.allclose(phi.norm(dim=1), torch.full((5,), 8.), atol=1e-4)
@@ -163,7 +163,7 @@ def quick_judge(monkeypatch):
     monkeypatch.setattr(cgan, 'judge_of', judge_of)
 
 
-@pytest.mark.parametrize('name', ('S2I-C', 'I2S'))
+@pytest.mark.parametrize('name', ('S2I-C+guide', 'I2S+guide'))
 def test_a_run_is_kept_opened_and_scored(name, data, tmp_path, quick_judge):
     made = cgan.train_run(tiny(name), data, tmp_path / 'run', budget='test', quiet=True)
     again = cgan.load_run(tmp_path / 'run')
@@ -179,7 +179,7 @@ def test_a_run_is_kept_opened_and_scored(name, data, tmp_path, quick_judge):
 
 
 def test_a_pose_oriented_run_is_kept_opened_and_scored(data, tmp_path, quick_judge):
-    made = cgan.train_run(tiny('S2I-pose'), data, tmp_path / 'run', budget='test', only='tuba', quiet=True)
+    made = cgan.train_run(tiny('S2I-pose+guide'), data, tmp_path / 'run', budget='test', only='tuba', quiet=True)
     again = cgan.load_run(tmp_path / 'run')
     x = data['test'].batch(torch.arange(4)).sound
     assert torch.allclose(made.generate(x), again.generate(x), atol=1e-5) and again.meta['only'] == 'tuba'
@@ -187,13 +187,13 @@ def test_a_pose_oriented_run_is_kept_opened_and_scored(data, tmp_path, quick_jud
 
 
 def test_a_run_cut_off_and_resumed_is_the_run_left_alone(data, tmp_path, quick_judge, monkeypatch):
-    whole = cgan.train_run(tiny('S2I-C'), data, tmp_path / 'whole', budget='test', quiet=True)
+    whole = cgan.train_run(tiny('S2I-C+guide'), data, tmp_path / 'whole', budget='test', quiet=True)
     def cut(*a, **k): raise KeyboardInterrupt
     with monkeypatch.context() as m:
         m.setattr(cgan.CrossModalGAN, 'step', cut)
-        with pytest.raises(KeyboardInterrupt): cgan.train_run(tiny('S2I-C'), data, tmp_path / 'cut', budget='test', quiet=True)
+        with pytest.raises(KeyboardInterrupt): cgan.train_run(tiny('S2I-C+guide'), data, tmp_path / 'cut', budget='test', quiet=True)
     assert not (tmp_path / 'cut' / 'model.safetensors').exists()
-    on = cgan.train_run(tiny('S2I-C'), data, tmp_path / 'cut', budget='test', resume=True, quiet=True)
+    on = cgan.train_run(tiny('S2I-C+guide'), data, tmp_path / 'cut', budget='test', resume=True, quiet=True)
     for a, b in zip(whole.G.state_dict().values(), on.G.state_dict().values()): assert torch.equal(a, b)
 
 
@@ -206,7 +206,7 @@ def test_sounds_without_pictures_are_refused():
 
 
 def test_the_generator_is_deterministic_and_frozen(data):
-    recipe = tiny('S2I-C')
+    recipe = tiny('S2I-C+guide')
     E = Encoder(SOUND, 3, recipe.plan, True, (16,), 64, (.8,))
     game = CrossModalGAN(SOUND, PICTURE, recipe, E)
     model = Generator(recipe, CLASSES, E, game.nets['G'])

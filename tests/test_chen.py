@@ -60,7 +60,7 @@ def test_looking_does_not_change_the_run(data):
     "The weights after training are the same however often one looks."
     def weights(looks):
         torch.manual_seed(0)
-        task = chen.EncoderTask(chen.SOUND, replace(SYSTEMS['S2I-C'].recipe, **TINY), data['train'])
+        task = chen.EncoderTask(chen.SOUND, replace(SYSTEMS['S2I-C+guide'].recipe, **TINY), data['train'])
         chen.choose(task, 'E', lambda net: float(torch.rand(())), 4, looks, quiet=True, device='cpu', average=.9)
         return task.nets['E'].state_dict()
     one, four = weights(1), weights(4)
@@ -77,7 +77,7 @@ def test_seeds_do_not_narrow_the_interval():
 
 
 def test_effort_counts_epochs():
-    r = SYSTEMS['S2I-C-paper'].recipe
+    r = SYSTEMS['S2I-C'].recipe
     assert EFFORTS['gpu'].steps(r, range(6400)) == 80 * 100 and EFFORTS['gpu'].steps(replace(r, batch=32), range(6400)) == 80 * 200
     assert EFFORTS['test'].steps(r, range(3)) == 1
     assert EFFORTS['gpu'].epochs == 80 and len(EFFORTS['gpu'].seeds) >= 3 and len(EFFORTS['cpu'].seeds) >= 3
@@ -99,7 +99,7 @@ def test_every_representation_fits_both_nets(name):
     assert x.ndim == 3 and x.shape[2] == 44 and x.isfinite().all()
     modality = chen.Modality('sound', 1, tuple(x.shape[1:]), vary=None)
     for layers, plan in chen.PLANS.items():
-        recipe = replace(SYSTEMS['S2I-C-paper'].recipe, plan=plan)
+        recipe = replace(SYSTEMS['S2I-C'].recipe, plan=plan)
         E = Encoder(modality, 13, plan, False, recipe.hidden).eval()
         n = sum(isinstance(p, int) for p in plan)
         assert n == layers and E(x[:, None]).shape == (2, 13)
@@ -113,12 +113,12 @@ def test_representation_rows(data):
     assert all(r.low <= r.value <= r.high and r.steps == 3 for r in rows) and 'budget test' in rows[0].data
 
 
-@pytest.mark.parametrize('name', ['S2I-C', 'S2I-A-paper', 'S2I-N-paper'])
+@pytest.mark.parametrize('name', ['S2I-C+guide', 'S2I-A', 'S2I-N'])
 def test_variant_rows(name, data, jury, tmp_path):
     system = replace(SYSTEMS[name], recipe=replace(SYSTEMS[name].recipe, **TINY))
     rows = chen.variant_rows(system, data, tmp_path, EFFORT, jury)
     means = [r for r in rows if r.metric == 'balanced_accuracy' and r.seed is None]
-    assert {r.split: r.paper for r in means} == {s: chen.PAPER[name.removesuffix('-paper'), s] for s in ('train', 'test')}
+    assert {r.split: r.paper for r in means} == {s: chen.PAPER.get((name, s)) for s in ('train', 'test')}
     assert {r.seed for r in rows if r.metric == 'kid_judge'} == {0, 1} and all('budget test' in r.data for r in rows)
     run = load_run(tmp_path/'seed-0')
     assert run.meta['encoder'] == system.teach.__name__ and run.recipe.name == name
@@ -126,7 +126,7 @@ def test_variant_rows(name, data, jury, tmp_path):
 
 
 def test_the_run_keeps_what_was_best_on_dev(data, jury, tmp_path):
-    system = replace(SYSTEMS['S2I-C'], recipe=replace(SYSTEMS['S2I-C'].recipe, **TINY))
+    system = replace(SYSTEMS['S2I-C+guide'], recipe=replace(SYSTEMS['S2I-C+guide'].recipe, **TINY))
     model, run = chen.train_system(system, data, tmp_path, replace(EFFORT, looks=4), jury)
     true, found = chen.taken_for(load_run(tmp_path), chen.thin(data['dev'], 4))
     assert chen.balanced_accuracy(true, found, 3) == pytest.approx(max(v for _, v in run.samples))
@@ -135,7 +135,7 @@ def test_the_run_keeps_what_was_best_on_dev(data, jury, tmp_path):
 def test_autoencoder_learns_no_names(data):
     "Labels may be anything: the code is the same."
     def code(pairs):
-        recipe = replace(SYSTEMS['S2I-A-paper'].recipe, **TINY)
+        recipe = replace(SYSTEMS['S2I-A'].recipe, **TINY)
         E, _ = chen.encoder_for_system(chen.SOUND, recipe, dict(train=pairs), 3, 0, chen.AutoencoderTask)
         return E.code(data['test'].batch(torch.arange(4)).sound)
     p = data['train']
@@ -163,12 +163,12 @@ def thinned(pairs): return chen.thin(pairs, 20)
 
 
 def test_curve_rows(data, jury):
-    system = replace(SYSTEMS['S2I-C'], recipe=replace(SYSTEMS['S2I-C'].recipe, **TINY))
+    system = replace(SYSTEMS['S2I-C+guide'], recipe=replace(SYSTEMS['S2I-C+guide'].recipe, **TINY))
     rows = chen.curve_rows(system, data, EFFORT, jury)
     per, looks = rows[0], rows[1:]
     assert per.metric == 'steps_per_epoch' and per.value == 2, '24 of 48 pairs, 12 a batch'
     assert [r.steps for r in looks] == [2, 4] and {r.metric for r in looks} == {'dev_accuracy'} and {r.split for r in rows} == {'dev'}
-    assert [x for x, _ in chen.curve_lines(rows, 'S2I-C')[0]] == [1, 2], 'in epochs'
+    assert [x for x, _ in chen.curve_lines(rows, 'S2I-C+guide')[0]] == [1, 2], 'in epochs'
 
 
 @pytest.mark.parametrize('name', chen.CAUSES)
@@ -181,9 +181,9 @@ def test_cause_rows(name, data, monkeypatch):
         return made
     monkeypatch.setattr(chen, 'judge_for', judge)
     tiny = {k: v for k, v in TINY.items() if k not in ('guide', 'plan', 'hidden', 'keep', 'norm')}
-    monkeypatch.setattr(chen, 'I2S', replace(chen.I2S, **tiny))
+    monkeypatch.setattr(chen, 'I2S_GUIDED', replace(chen.I2S_GUIDED, **tiny))
     rows = chen.cause_rows(name, data, replace(EFFORT, epochs=.5))
-    assert rows[0].system == f'I2S cause: {name}' and 0 <= rows[0].value <= 1 and rows[0].paper == '.1117'
+    assert rows[0].system == f'I2S+guide cause: {name}' and 0 <= rows[0].value <= 1 and rows[0].paper == '.1117'
     assert len(rows) == (2 if name == 'nothing' else 1)
     assert (seen['pairs'] is data) == (name != 'clip'), 'who plays with stretched sounds is judged by who heard such'
 
@@ -200,7 +200,7 @@ def test_pose_rows_are_of_the_one_instrument(tmp_path):
     from avgen_nb.cgan import open_data
     pairs = open_data(size='small')
     rows = chen.pose_rows('trombone', pairs, tmp_path, replace(EFFORT, judge=2, pose=2))
-    assert {(r.system, r.metric) for r in rows} == {(s, m) for s, m in zip(['S2I-pose'] * 2 + ['I2S-pose'] * 2, chen.POSE_METRICS)}
+    assert {(r.system, r.metric) for r in rows} == {(s, m) for s, m in zip(['S2I-pose+guide'] * 2 + ['I2S-pose+guide'] * 2, chen.POSE_METRICS)}
     assert all(r.data == 'orchestra trombone, budget test' and r.ceiling is not None for r in rows)
     again = chen.pose_rows('trombone', pairs, tmp_path, replace(EFFORT, judge=2, pose=2))
     assert [r.value for r in again] == [r.value for r in rows], 'what is trained is not trained again'
@@ -209,8 +209,8 @@ def test_pose_rows_are_of_the_one_instrument(tmp_path):
 def test_systems_differ_only_where_they_should():
     r = {k: dataclasses.asdict(s.recipe) for k, s in SYSTEMS.items()}
     differ = lambda a, b: {k for k in r[a] if r[a][k] != r[b][k]} - {'name'}
-    assert differ('S2I-C-paper', 'S2I-A-paper') == set() and SYSTEMS['S2I-A-paper'].teach is chen.AutoencoderTask
-    assert differ('S2I-C-paper', 'S2I-N-paper') == {'mismatch'}
+    assert differ('S2I-C', 'S2I-A') == set() and SYSTEMS['S2I-A'].teach is chen.AutoencoderTask
+    assert differ('S2I-C', 'S2I-N') == {'mismatch'}
 
 
 def test_a_killed_command_goes_on(tmp_path):
@@ -225,7 +225,7 @@ def test_a_killed_command_goes_on(tmp_path):
 def test_list(capsys):
     assert chen.main(['--list']) == 0
     names = capsys.readouterr().out.split('\n')
-    assert {'table-1 LMS', 'table-5 I2S-paper', 'curve S2I-C', 'cause square', 'pose trombone'} <= set(names)
+    assert {'table-1 LMS', 'table-5 I2S', 'curve S2I-C+guide', 'cause square', 'pose trombone'} <= set(names)
 
 
 def test_ledger_without_rows_claims_nothing():
@@ -234,9 +234,9 @@ def test_ledger_without_rows_claims_nothing():
 
 
 def test_ledger_shows_the_longest_budget_and_the_gap():
-    row = lambda budget, value, seed=None: Row('S2I-C-paper', split='test', metric='balanced_accuracy', value=value, low=value, high=value,
+    row = lambda budget, value, seed=None: Row('S2I-C', split='test', metric='balanced_accuracy', value=value, low=value, high=value,
         seed=seed, data=f'orchestra, budget {budget}', ceiling=.99, minutes=3., device='a CPU')
-    entry = next(e for e in LEDGER if e[1:3] == ('S2I-C-paper', 'test'))
+    entry = next(e for e in LEDGER if e[1:3] == ('S2I-C', 'test'))
     line = chen.ledger_line(entry, [row('test', .1), row('cpu', .8556), row('cpu', .8, 0), row('cpu', .9, 1)])
     assert line[3:6] == ['.7556', '0.856 [0.856, 0.856]', '+0.100'] and line[-2:] == ['0, 1', 'orchestra, budget cpu']
 

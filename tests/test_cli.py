@@ -25,7 +25,7 @@ def calls(monkeypatch):
     note = lambda name, answer=None: lambda *a, **k: (noted.append((name, a, k)), answer)[1]
     fake = types.ModuleType('avgen_nb.cgan')
     def trainer_of(name):
-        if name not in ('S2I-C', 'I2S'): raise ValueError(f"There is no recipe '{name}'; choose one of S2I-C, I2S.")
+        if name not in ('S2I-C+guide', 'I2S+guide'): raise ValueError(f"There is no recipe '{name}'; choose one of S2I-C, I2S.")
         return SimpleNamespace(name=name), note('train_run')
     monkeypatch.setattr(cmcgan, 'trainer_of', trainer_of)
     fake.open_data = note('open_data', 'pairs')
@@ -39,17 +39,17 @@ def calls(monkeypatch):
     ([], 'COMMAND'),
     (['paint'], 'invalid choice'),
     (['train'], 'RECIPE'),
-    (['train', 'S2I-C', '--steps', '10', '--minutes', '1'], '--steps and --minutes'),
-    (['train', 'S2I-C', '--steps', '0'], "'0' is not a number above zero"),
-    (['train', 'S2I-C', '--steps', '2.5'], '2.5'),
-    (['train', 'S2I-C', '--minutes', 'nan'], 'nan'),
-    (['train', 'S2I-C', '--minutes', '-1'], '-1'),
-    (['train', 'S2I-C', '--seed', 'x'], '--seed'),
-    (['train', 'S2I-C', '--budget', 'week'], 'week'),
-    (['train', 'S2I-C', '--data', 'orchestra', '--sounds', 'a', '--pictures', 'b'], 'exclude each other'),
-    (['train', 'S2I-C', '--sounds', 'a'], '--sounds needs --pictures'),
-    (['train', 'S2I-C', '--pictures', 'orchestra'], '--pictures needs --sounds'),
-    (['train', 'S2I-C', '--faster'], '--faster'),
+    (['train', 'S2I-C+guide', '--steps', '10', '--minutes', '1'], '--steps and --minutes'),
+    (['train', 'S2I-C+guide', '--steps', '0'], "'0' is not a number above zero"),
+    (['train', 'S2I-C+guide', '--steps', '2.5'], '2.5'),
+    (['train', 'S2I-C+guide', '--minutes', 'nan'], 'nan'),
+    (['train', 'S2I-C+guide', '--minutes', '-1'], '-1'),
+    (['train', 'S2I-C+guide', '--seed', 'x'], '--seed'),
+    (['train', 'S2I-C+guide', '--budget', 'week'], 'week'),
+    (['train', 'S2I-C+guide', '--data', 'orchestra', '--sounds', 'a', '--pictures', 'b'], 'exclude each other'),
+    (['train', 'S2I-C+guide', '--sounds', 'a'], '--sounds needs --pictures'),
+    (['train', 'S2I-C+guide', '--pictures', 'orchestra'], '--pictures needs --sounds'),
+    (['train', 'S2I-C+guide', '--faster'], '--faster'),
     (['train', 'S3I'], 'choose one of S2I-C, I2S'),
     (['export', 'x', '--frame', '30x'], "'30x' is not a width and a height"),
     (['export', 'x', '--frame', 'x30'], 'x30'),
@@ -77,40 +77,40 @@ def test_mistakes_are_one_sentence(calls, capsys, tmp_path, monkeypatch, argv, w
 
 def test_train_passes_everything_on(calls, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main('train I2S --data D --out R --steps 7 --seed 3'.split()) == 0
+    assert cli.main('train I2S+guide --data D --out R --steps 7 --seed 3'.split()) == 0
     (_, a, k), (_, (recipe, data, out), options) = calls
-    assert k == dict(data='D', sounds=None, pictures=None, size='default') and recipe.name == 'I2S' and data == 'pairs' and out == Path('R')
+    assert k == dict(data='D', sounds=None, pictures=None, size='default') and recipe.name == 'I2S+guide' and data == 'pairs' and out == Path('R')
     assert options == dict(steps=7, minutes=None, seed=3, budget='cpu', resume=False, opened=k, only=None)
 
 
 def test_train_has_defaults(calls, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main('train S2I-C --sounds S --pictures orchestra --budget test'.split()) == 0
+    assert cli.main('train S2I-C+guide --sounds S --pictures orchestra --budget test'.split()) == 0
     (_, a, k), (_, (_, _, out), options) = calls
-    assert k == dict(data='orchestra', sounds='S', pictures='orchestra', size='small') and out == Path('runs/S2I-C') and options['budget'] == 'test'
+    assert k == dict(data='orchestra', sounds='S', pictures='orchestra', size='small') and out == Path('runs/S2I-C+guide') and options['budget'] == 'test'
 
 
 def test_train_passes_the_one_instrument_on(calls, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main('train S2I-C --only cello'.split()) == 0
+    assert cli.main('train S2I-C+guide --only cello'.split()) == 0
     assert calls[-1][2]['only'] == 'cello'
 
 
 def test_resume_wants_a_run(calls, capsys, tmp_path):
     empty, full, file = tmp_path/'empty', tmp_path/'full', tmp_path/'file'
     empty.mkdir(); full.mkdir(); (full/'checkpoint').write_text('x'); file.write_text('x')
-    assert 'no run to resume' in refused(capsys, 'train', 'S2I-C', '--resume', '--out', empty)
-    assert 'no run to resume' in refused(capsys, 'train', 'S2I-C', '--resume', '--out', tmp_path/'new')
-    assert '--resume' in refused(capsys, 'train', 'S2I-C', '--out', full)
-    assert 'is a file' in refused(capsys, 'train', 'S2I-C', '--out', file)
+    assert 'no run to resume' in refused(capsys, 'train', 'S2I-C+guide', '--resume', '--out', empty)
+    assert 'no run to resume' in refused(capsys, 'train', 'S2I-C+guide', '--resume', '--out', tmp_path/'new')
+    assert '--resume' in refused(capsys, 'train', 'S2I-C+guide', '--out', full)
+    assert 'is a file' in refused(capsys, 'train', 'S2I-C+guide', '--out', file)
     assert not calls and sorted(p.name for p in tmp_path.iterdir()) == ['empty', 'file', 'full']
-    assert cli.main(['train', 'S2I-C', '--resume', '--out', str(full)]) == 0
+    assert cli.main(['train', 'S2I-C+guide', '--resume', '--out', str(full)]) == 0
     assert calls[-1][2]['resume'] is True
 
 
 def test_evaluate_prints_and_appends(calls, capsys, tmp_path):
     from avgen_nb.metrics import Row, read_rows
-    sys.modules['avgen_nb.cgan'].evaluate_run = lambda folder, data: [Row('S2I-C', metric='balanced_accuracy', value=.9)]
+    sys.modules['avgen_nb.cgan'].evaluate_run = lambda folder, data: [Row('S2I-C+guide', metric='balanced_accuracy', value=.9)]
     assert cli.main(['evaluate', str(tmp_path)]) == cli.main(['evaluate', str(tmp_path)]) == 0
     assert 'balanced_accuracy' in capsys.readouterr().out
     assert len(read_rows(tmp_path/'results.jsonl')) == 2
@@ -188,7 +188,7 @@ def test_help_is_light_and_runs_as_a_module():
 
 
 def test_both_papers_recipes_train(capsys):
-    assert cmcgan.trainer_of('CMCGAN') == (cmcgan.CMCGAN_S, cmcgan.train_cycle)
-    assert cmcgan.trainer_of('I2S')[1] is cmcgan.train_run
-    assert 'S2I-C' in (err := refused(capsys, 'train', 'CMCGAM')) and 'CMCGAN-paper' in err
-    with pytest.raises(ValueError, match='--only cello'): cmcgan.train_cycle('CMCGAN', {}, 'nowhere', only='cello')
+    assert cmcgan.trainer_of('CMCGAN+guide') == (cmcgan.CMCGAN_GUIDED, cmcgan.train_cycle)
+    assert cmcgan.trainer_of('I2S+guide')[1] is cmcgan.train_run
+    assert 'S2I-C+guide' in (err := refused(capsys, 'train', 'CMCGAM')) and 'CMCGAN' in err
+    with pytest.raises(ValueError, match='--only cello'): cmcgan.train_cycle('CMCGAN+guide', {}, 'nowhere', only='cello')

@@ -43,8 +43,8 @@ def frames(n): return (np.arange(n, dtype=np.uint8)[:, None, None, None] * 4 + n
 def tile(**k): return Tile(frames(3)[2], k.pop('caption', 'made'), **k)
 def case(label='double_bass'): return Case(label, tile(wave=tone(220)), (tile(judged=label, probability=.9), tile(judged='tuba', probability=.6)), tile())
 def film(n=23): return Film('A <film>', 'text', {'made': frames(n), 'true': frames(n)}, {'one': tone(330, n / 10), 'two': tone(440, n / 10)})
-def rows(): return [Row('S2I-C', 'sound → picture', 'orchestra', 'test', 'balanced_accuracy', .93, .9, .96, 3640, .99, 1 / 13, '.7556'),
-                    Row('S2I-C', 'sound → picture', 'orchestra', 'test', 'kid_judge', .0123, paper='.7556')]
+def rows(): return [Row('S2I-C+guide', 'sound → picture', 'orchestra', 'test', 'balanced_accuracy', .93, .9, .96, 3640, .99, 1 / 13, '.7556'),
+                    Row('S2I-C+guide', 'sound → picture', 'orchestra', 'test', 'kid_judge', .0123, paper='.7556')]
 
 
 def test_page_is_whole_and_fetches_nothing(tmp_path):
@@ -149,8 +149,8 @@ def test_a_demo_goes_on_only_as_the_same_demo(tmp_path):
 def test_without_a_run_the_packages_own_is_taken_and_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert demo.newest_run('sound') is None
-    with pytest.warns(UserWarning, match='using the S2I-C'): assert demo.run_for('sound').recipe.name == 'S2I-C'
-    with pytest.warns(UserWarning, match='using the I2S'): assert demo.run_for('picture').recipe.name == 'I2S'
+    with pytest.warns(UserWarning, match='using the S2I-C'): assert demo.run_for('sound').recipe.name == 'S2I-C+guide'
+    with pytest.warns(UserWarning, match='using the I2S'): assert demo.run_for('picture').recipe.name == 'I2S+guide'
     (tmp_path/'runs'/'broken').mkdir(parents=True)
     (tmp_path/'runs'/'broken'/'model.safetensors').write_bytes(b'x')
     with pytest.raises(ValueError, match='broken'): demo.run_for('sound')   # not passed over in silence
@@ -177,10 +177,10 @@ def test_newest_fitting_run_is_taken(tmp_path, monkeypatch):
 
 def test_a_cmcgan_holds_a_run_for_each_direction(tmp_path, monkeypatch):
     from avgen_nb import cgan
-    assert demo.run_for('sound', 's2i-c').recipe.name == 'S2I-C', 'a model of the package, by its name'
-    for way in ('sound-picture', 'picture-sound'): (tmp_path/'CMCGAN'/way).mkdir(parents=True)
+    assert demo.run_for('sound', 's2i-c+guide').recipe.name == 'S2I-C+guide', 'a model of the package, by its name'
+    for way in ('sound-picture', 'picture-sound'): (tmp_path/'CMCGAN+guide'/way).mkdir(parents=True)
     monkeypatch.setattr(cgan, 'load_run', lambda folder: SimpleNamespace(source=SimpleNamespace(name=Path(folder).name.partition('-')[0]), folder=Path(folder).name))
-    assert [demo.run_for(s, tmp_path/'CMCGAN').folder for s in ('sound', 'picture')] == ['sound-picture', 'picture-sound']
+    assert [demo.run_for(s, tmp_path/'CMCGAN+guide').folder for s in ('sound', 'picture')] == ['sound-picture', 'picture-sound']
 
 
 def orchestra_of_two():

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from avgen_nb import sound
-from avgen_nb.cgan import CHEN_I2S, CHEN_S2I, I2S, I2S_POSE, S2I_C, S2I_POSE, CrossModalGAN, EncoderTask, Generator, encoder_for
+from avgen_nb.cgan import CHEN_I2S, CHEN_S2I, I2S_GUIDED, I2S_POSE_GUIDED, S2I_C_GUIDED, S2I_POSE_GUIDED, CrossModalGAN, EncoderTask, Generator, encoder_for
 from avgen_nb.chen import AutoencoderTask, SquareGAN
-from avgen_nb.cmcgan import CMCGAN, CMCGAN_S, HAO, WAYS
+from avgen_nb.cmcgan import CMCGAN, CMCGAN_GUIDED, HAO, WAYS
 from avgen_nb.judges import Judge, JudgeTask
 from avgen_nb.missing import FusionTask
 from avgen_nb.nets import MODALITIES, PICTURE, SOUND
@@ -41,14 +41,14 @@ def house(recipe):
     return CMCGAN(recipe, made_up_pairs(), {s: encoder_for(MODALITIES[s], recipe.way(s, t), CLASSES) for s, t in WAYS})
 
 
-TASKS = {r.name: lambda r=r: game(r) for r in (S2I_C, I2S, CHEN_S2I, CHEN_I2S, S2I_POSE, I2S_POSE)} | {
-    'cmcgan': lambda: house(CMCGAN_S),
+TASKS = {r.name: lambda r=r: game(r) for r in (S2I_C_GUIDED, I2S_GUIDED, CHEN_S2I, CHEN_I2S, S2I_POSE_GUIDED, I2S_POSE_GUIDED)} | {
+    'cmcgan': lambda: house(CMCGAN_GUIDED),
     'cmcgan of the paper': lambda: house(HAO),
-    'square': lambda: game(I2S, SquareGAN),
-    'encoder of sounds': lambda: EncoderTask(SOUND, replace(S2I_C, **SMALL), made_up_pairs()),
-    'encoder of pitches': lambda: EncoderTask(PICTURE, replace(I2S_POSE, **SMALL), made_up_pairs()),
-    'autoencoder': lambda: AutoencoderTask(SOUND, replace(S2I_C, **SMALL), made_up_pairs()),
-    'fusion': lambda: FusionTask(('picture', 'sound'), replace(S2I_C, **SMALL), made_up_pairs()),
+    'square': lambda: game(I2S_GUIDED, SquareGAN),
+    'encoder of sounds': lambda: EncoderTask(SOUND, replace(S2I_C_GUIDED, **SMALL), made_up_pairs()),
+    'encoder of pitches': lambda: EncoderTask(PICTURE, replace(I2S_POSE_GUIDED, **SMALL), made_up_pairs()),
+    'autoencoder': lambda: AutoencoderTask(SOUND, replace(S2I_C_GUIDED, **SMALL), made_up_pairs()),
+    'fusion': lambda: FusionTask(('picture', 'sound'), replace(S2I_C_GUIDED, **SMALL), made_up_pairs()),
     'judge of sounds': lambda: JudgeTask(Judge(1, CLASSES, 'sound', 4), made_up_pairs(), batch=12),
     'judge of pictures': lambda: JudgeTask(Judge(3, CLASSES, 'picture', 4), made_up_pairs(), batch=12),
     'probe of pitch': lambda: ProbeTask(PitchNet(8), made_up_pairs()),
@@ -91,7 +91,7 @@ def test_a_step_stays_on_the_device(name, elsewhere):
 
 def test_what_is_left_behind_is_noticed(elsewhere):
     "The test above can fail: a frozen net that stays on the CPU stops the step."
-    task = game(S2I_C)
+    task = game(S2I_C_GUIDED)
     task.held = [task.__dict__.pop('E')]                  # out of reach
     type(task).E = property(lambda self: self.held[0])
     try:
@@ -100,7 +100,7 @@ def test_what_is_left_behind_is_noticed(elsewhere):
 
 
 def test_after_a_run_everything_is_where_it_was():
-    task = game(S2I_C)
+    task = game(S2I_C_GUIDED)
     pairs = task.pairs
     run = fit(task, steps=1, device='cpu', quiet=True, average=.9)
     assert task.pairs is pairs and {home_of(net).type for net in (task.E, task.guide, *run.nets.values(), *run.averages.values())} == {'cpu'}
@@ -121,7 +121,7 @@ def test_a_failed_run_brings_everything_home():
 
 def test_a_generator_answers_where_it_is_asked(elsewhere):
     "Its nets on another device than what it is given, and on two."
-    g = game(S2I_C)
+    g = game(S2I_C_GUIDED)
     model = Generator(g.recipe, CLASSES, g.E.to(elsewhere), g.nets['G'].to(elsewhere))
     assert model.code(torch.zeros(2, 1, 128, 44)).device == elsewhere
     assert model.generate(torch.zeros(2, 1, 128, 44, device=elsewhere)).shape == (2, 3, 64, 64)

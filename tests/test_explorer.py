@@ -20,7 +20,7 @@ from avgen_nb.players import INSTRUMENTS, KEYPOINTS, RANGES, Moment, draw_look, 
 from avgen_nb.sound import SAMPLE_RATE, tone
 
 
-SHIPPED = ('S2I-C', 'I2S')
+SHIPPED = ('S2I-C+guide', 'I2S+guide')
 
 
 @pytest.fixture(scope='module')
@@ -91,15 +91,15 @@ def test_play_refuses(bad, says):
 
 
 def test_the_same_arguments_give_the_same_cards():
-    a, b = explore('I2S', 'horn', 50, z=4), explore('I2S', 'horn', 50, z=4)
+    a, b = explore('I2S+guide', 'horn', 50, z=4), explore('I2S+guide', 'horn', 50, z=4)
     assert torch.equal(a[1].wave, b[1].wave)
 
 
 def test_what_each_model_is_given_is_all_it_knows():
-    image = lambda **k: explore('S2I-C', 'violin', **k)[1].image
+    image = lambda **k: explore('S2I-C+guide', 'violin', **k)[1].image
     assert (image(phase=.1) == image(phase=.9)).all()
     assert (image(pitch=60) != image(pitch=80)).any()
-    wave = lambda **k: explore('I2S', 'violin', **k)[1].wave
+    wave = lambda **k: explore('I2S+guide', 'violin', **k)[1].wave
     assert not torch.equal(wave(phase=.1), wave(phase=.9)) and not torch.equal(wave(z=0), wave(z=1))
 
 
@@ -329,7 +329,7 @@ def test_the_upload_panel_shows_what_was_given():
     else: button.value = ({'name': 'a.txt', 'type': '', 'size': 1, 'content': b'x', 'last_modified': __import__('datetime').datetime(2026, 1, 1)},)
     assert 'ends in .txt' in out.value
     heard.value = base64.b64encode((32767 * tone(60, 1.)).short().numpy().tobytes()).decode()
-    assert 'recording.wav, drawn by S2I-C, z 0' in out.value and '6 frames' in out.value and heard.value == ''
+    assert 'recording.wav, drawn by S2I-C+guide, z 0' in out.value and '6 frames' in out.value and heard.value == ''
     z.value = 3
     assert 'z 3' in out.value
 
@@ -354,7 +354,7 @@ def test_arcs_end_where_they_should(a, b):
 
 
 def test_a_walk_begins_and_ends_at_its_ends():
-    run, (a, b) = model('S2I-C'), (play_pair(i).sound for i in ('flute', 'tuba'))
+    run, (a, b) = model('S2I-C+guide'), (play_pair(i).sound for i in ('flute', 'tuba'))
     made = walk(run, a, b, 1, 2, 4)
     assert torch.allclose(made[:1], run.generate(a, seed=1), atol=1e-4) and torch.allclose(made[-1:], run.generate(b, seed=2), atol=1e-4)
 
@@ -373,7 +373,7 @@ def test_a_walk_is_a_film_and_a_strip(name):
 
 def test_a_walk_of_sounds_ends_on_its_last_note():
     "Between two pictures of one pose there is one steady sound; nothing clicks in the middle."
-    film = explore_walk('I2S', 'flute', 76, 'flute', 76)[0]
+    film = explore_walk('I2S+guide', 'flute', 76, 'flute', 76)[0]
     level = film.wave.unfold(0, 4410, 4410).std(1)
     assert level[2:-2].min() > .25 * level[2:-2].max()
 
@@ -384,15 +384,15 @@ def test_fading_keeps_power():
 
 
 def test_a_trip_goes_there_and_back():
-    there, back = model('S2I-C'), model('I2S')
+    there, back = model('S2I-C+guide'), model('I2S+guide')
     kinds = [m.name for m, x, judge in round_trip(there, back, play_pair().sound, 2)]
     assert kinds == ['picture', 'sound'] * 2
     assert [c.wave is None for c in explore_trip(times=1)] == [False, True, False]
-    assert [c.wave is None for c in explore_trip(times=1, start='I2S', back='S2I-C')] == [True, False, True]
+    assert [c.wave is None for c in explore_trip(times=1, start='I2S+guide', back='S2I-C+guide')] == [True, False, True]
 
 
 def test_verdicts_say_right_or_wrong_in_signs():
-    run = model('S2I-C')
+    run = model('S2I-C+guide')
     x = play_pair('cello').picture
     assert verdict(run.jury, x, 'cello') == '✓ judged cello, ' + verdict(run.jury, x).split(', ')[1]
     assert verdict(run.jury, x, 'tuba').startswith('✗ judged')
@@ -406,21 +406,21 @@ def copy_of(name, to):
 
 
 def test_own_runs_are_found_however_deep(tmp_path):
-    copy_of('S2I-C', tmp_path/'mine'); copy_of('I2S', tmp_path/'a/b/picture-sound')
+    copy_of('S2I-C+guide', tmp_path/'mine'); copy_of('I2S+guide', tmp_path/'a/b/picture-sound')
     (tmp_path/'broken').mkdir(); (tmp_path/'broken/model.safetensors').write_bytes(b'no')
     mine = str(tmp_path/'mine')
     assert models_here(places=(tmp_path, 'nowhere'))[-1] == mine and 'broken' not in str(models_here(places=(tmp_path,)))
     assert models_here('picture', places=(tmp_path,))[-1] == str(tmp_path/'a/b/picture-sound')
     assert models_here(places=()) == [n for n in shipped_names() if model(n).source.name == 'sound']
-    cards = explore_models(names=['S2I-C', mine])
+    cards = explore_models(names=['S2I-C+guide', mine])
     assert len(cards) == 4 and (cards[1].image == cards[2].image).all() and 'ceiling' in cards[1].note and 'not scored yet' in cards[2].note
 
 
 def test_ledger_rows_of_own_runs(tmp_path):
-    copy_of('S2I-C', tmp_path/'chen/S2I-C/seed-0')
-    run, name = model('S2I-C'), str(tmp_path/'chen/S2I-C/seed-0')
-    row = dict(system='S2I-C', seed=run.meta['seed'], steps=run.meta['steps'], metric='balanced_accuracy', split='test', value=.5, low=.4, high=.6, ceiling=.9, minutes=3.)
-    others = [row | dict(split='train', value=.1), row | dict(seed=9, value=.2), row | dict(system='I2S', value=.3), row | dict(metric='recall', value=.4), row | dict(steps=1, value=.45)]
+    copy_of('S2I-C+guide', tmp_path/'chen/S2I-C+guide/seed-0')
+    run, name = model('S2I-C+guide'), str(tmp_path/'chen/S2I-C+guide/seed-0')
+    row = dict(system='S2I-C+guide', seed=run.meta['seed'], steps=run.meta['steps'], metric='balanced_accuracy', split='test', value=.5, low=.4, high=.6, ceiling=.9, minutes=3.)
+    others = [row | dict(split='train', value=.1), row | dict(seed=9, value=.2), row | dict(system='I2S+guide', value=.3), row | dict(metric='recall', value=.4), row | dict(steps=1, value=.45)]
     (tmp_path/'chen/rows').mkdir()
     (tmp_path/'chen/rows/table-5.jsonl').write_text('\n'.join(map(json.dumps, [row, *others])) + '\n\n')
     assert ledger_row(name)['value'] == .5 and ledger_words(ledger_row(name)).startswith('right instrument 0.500 [0.400, 0.600], ceiling 0.900')

@@ -8,7 +8,7 @@ from torch import nn
 from avgen_nb import hao
 from avgen_nb.cgan import Generator
 from avgen_nb.chen import Effort, choose
-from avgen_nb.cmcgan import ABLATIONS, CMCGAN_S, HAO, WAYS, ablated
+from avgen_nb.cmcgan import ABLATIONS, CMCGAN_GUIDED, HAO, WAYS, ablated
 from avgen_nb.hao import EFFORTS, Study, paired_gap
 from avgen_nb.judges import Judge, song_interval
 from avgen_nb.metrics import Row
@@ -43,10 +43,10 @@ def study(data, tmp_path, monkeypatch):
     monkeypatch.setattr(hao, 'judge_for', judge)
     small = dict(plans=(('8/2', '8/2'),) * 2, **SMALL)
     monkeypatch.setattr(hao, 'SINGLES', {t: replace(r, plan=('8/2', '8/2'), guide_vary=0., **SMALL) for t, r in hao.SINGLES.items()})
-    monkeypatch.setattr(hao, 'CMCGAN_S', replace(CMCGAN_S, z=2, **small))
+    monkeypatch.setattr(hao, 'CMCGAN_GUIDED', replace(CMCGAN_GUIDED, z=2, **small))
     monkeypatch.setattr(hao, 'HAO', replace(HAO, z=2, **small))
-    monkeypatch.setattr(Study.encoders, '__defaults__', (hao.CMCGAN_S,))
-    monkeypatch.setattr(Study.house, '__defaults__', (hao.CMCGAN_S,))
+    monkeypatch.setattr(Study.encoders, '__defaults__', (hao.CMCGAN_GUIDED,))
+    monkeypatch.setattr(Study.house, '__defaults__', (hao.CMCGAN_GUIDED,))
     return Study(data, EFFORT, tmp_path, dict(size='small'))
 
 
@@ -95,13 +95,13 @@ def test_what_is_there_is_not_trained_again(study, monkeypatch):
     monkeypatch.setattr(Study, 'encoders', lambda self, seed, recipe=None: None)
     again = Study(study.data, study.effort, study.out, study.opened)
     x = study.data['test'].batch(torch.arange(3))
-    for one, other in zip(first.values(), again.house(hao.CMCGAN_S).values()):
+    for one, other in zip(first.values(), again.house(hao.CMCGAN_GUIDED).values()):
         assert all(torch.allclose(one[t].generate(getattr(x, s)), other[t].generate(getattr(x, s)), atol=1e-5) for s, t in WAYS)
     assert hao.alone(again, hao.SINGLES['sound'], 2)[1].meta['steps'] == single[1].meta['steps'] == 16
 
 
 def test_k_is_compared_at_the_same_generator_steps(study):
-    few, many = (study.house(ablated(hao.CMCGAN_S, k))[0]['sound'].meta['steps'] for k in ('K=4', 'K=2'))
+    few, many = (study.house(ablated(hao.CMCGAN_GUIDED, k))[0]['sound'].meta['steps'] for k in ('K=4', 'K=2'))
     assert (few, many) == (2, 4)
 
 
@@ -112,25 +112,25 @@ def test_the_paper_s_recipe_needs_no_encoders(study):
 
 
 def test_without_latent_the_spread_over_z_is_nothing(study):
-    trained = study.house(ablated(hao.CMCGAN_S, 'no latent'))
-    rows = [row for f in (hao.accuracy_rows, hao.spread_rows) for row in f(trained, study.data, study.effort)] + hao.trip_rows('CMCGAN, no latent', trained, study.data, study.effort)
+    trained = study.house(ablated(hao.CMCGAN_GUIDED, 'no latent'))
+    rows = [row for f in (hao.accuracy_rows, hao.spread_rows) for row in f(trained, study.data, study.effort)] + hao.trip_rows('CMCGAN+guide, no latent', trained, study.data, study.effort)
     assert {r.value for r in rows if r.metric == 'spread_over_z'} == {0.}
     assert all(r.value > 0 for r in rows if r.metric == 'spread_over_given')
     assert {r.direction for r in rows} == {'sound → picture', 'picture → sound', 'sound → picture → sound', 'picture → sound → picture'}
-    assert {r.system for r in rows} == {'CMCGAN, no latent'} and not any(r.paper for r in rows)
+    assert {r.system for r in rows} == {'CMCGAN+guide, no latent'} and not any(r.paper for r in rows)
 
 
 def test_the_plan_names_every_ablation_and_both_races(study):
     plan = hao.experiments(study.data, study.effort, study.out, study.opened)
-    assert {f'ablation {k}' for k in ABLATIONS} | {'gap', 'gap longer', 'table CMCGAN', 'table S2I-C longer', 'trips strangers'} <= set(plan)
+    assert {f'ablation {k}' for k in ABLATIONS} | {'gap', 'gap longer', 'table CMCGAN+guide', 'table S2I-C+guide longer', 'trips strangers'} <= set(plan)
     assert not any(k.startswith('pose') for k in plan), 'these pairs know no pose'
     rows = plan['gap longer']()
-    assert [(r.system, r.metric) for r in rows] == [('CMCGAN - S2I-C longer', 'balanced_accuracy_gap'), ('CMCGAN - I2S longer', 'balanced_accuracy_gap')]
+    assert [(r.system, r.metric) for r in rows] == [('CMCGAN+guide - S2I-C+guide longer', 'balanced_accuracy_gap'), ('CMCGAN+guide - I2S+guide longer', 'balanced_accuracy_gap')]
     assert all(r.low <= r.value <= r.high and r.data == 'orchestra, budget test' for r in rows)
 
 
 def test_an_accuracy_s_row_is_found_by_the_ledger():
-    row = Row('CMCGAN', 'picture → sound', 'orchestra, budget cpu', 'test', 'balanced_accuracy', .6, .5, .7, ceiling=.95, minutes=1., device='x')
+    row = Row('CMCGAN+guide', 'picture → sound', 'orchestra, budget cpu', 'test', 'balanced_accuracy', .6, .5, .7, ceiling=.95, minutes=1., device='x')
     text = hao.ledgers([row])
     assert '+0.081' in text['picture → sound'] and '+0.081' not in text['sound → picture']
     assert '.5189' in text['picture → sound'] and '.9105' in text['sound → picture'] and '.1117' in text['picture → sound']

@@ -124,7 +124,7 @@ def test_pitch_is_heard_and_silence_is_not():
     assert abs(heard[0] - 57) < .1 and np.isnan(heard[1])
 
 
-ROW = Row('S2I-C', 'sound → picture', 'orchestra', 'test', 'balanced_accuracy', .91, .88, .94, 3640, .98, 1/13, .7556, 0, 2000, 1.5, 'CPU', '0.1')
+ROW = Row('S2I-C+guide', 'sound → picture', 'orchestra', 'test', 'balanced_accuracy', .91, .88, .94, 3640, .98, 1/13, .7556, 0, 2000, 1.5, 'CPU', '0.1')
 
 
 def test_the_columns_are_the_contract():

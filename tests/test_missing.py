@@ -129,9 +129,9 @@ answers = st.lists(st.integers(0, 2), min_size=36, max_size=36).map(torch.tensor
 @given(answers, answers)
 def test_gain_is_the_difference(before, after):
     true, songs = torch.arange(3).repeat_interleave(12), torch.arange(36) // 4
-    value, low, high = missing.gain_interval(true, before, after, songs)
+    value, low, high = missing.paired_gap(true, after, before, songs)
     assert value == pytest.approx(balanced_accuracy(true, after, 3) - balanced_accuracy(true, before, 3)) and low <= high
-    back = missing.gain_interval(true, after, before, songs)
+    back = missing.paired_gap(true, before, after, songs)
     assert back == pytest.approx((-value, -high, -low))
 
 
@@ -140,7 +140,7 @@ def test_a_paired_gain_is_surer_than_two_intervals():
     true, songs = torch.zeros(400).long(), torch.arange(400) // 20
     at = torch.arange(400) % 20
     before, after = ((at >= songs % 10 + k).long() for k in (1, 3))
-    value, low, high = missing.gain_interval(true, before, after, songs)
+    value, low, high = missing.paired_gap(true, after, before, songs)
     assert low > 0 and np.isclose(value, .1) and high - low < .01
 
 
@@ -244,9 +244,9 @@ def test_reader_reads_new_songs(data):
 
 def test_models_in_a_folder_make_partners(tmp_path, monkeypatch):
     monkeypatch.setattr(missing, 'load_run', lambda p: f'{p.parent.name}: {p.name}')
-    for way in ('sound-picture', 'picture-sound'): (tmp_path/'CMCGAN'/way).mkdir(parents=True)
+    for way in ('sound-picture', 'picture-sound'): (tmp_path/'CMCGAN+guide'/way).mkdir(parents=True)
     found = missing.given_in(tmp_path)
-    assert found == {'CMCGAN': dict(picture='CMCGAN: sound-picture', sound='CMCGAN: picture-sound')}
+    assert found == {'CMCGAN+guide': dict(picture='CMCGAN+guide: sound-picture', sound='CMCGAN+guide: picture-sound')}
 
 
 def test_figures_draw_what_is_there(watched):

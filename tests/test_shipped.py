@@ -11,7 +11,7 @@ from avgen_nb.chen import taken_for
 from avgen_nb.judges import balanced_accuracy
 
 MODELS = Path(__file__).resolve().parent.parent/'avgen_nb/models'
-NAMES = ('S2I-C', 'I2S', 'CMCGAN/sound-picture', 'CMCGAN/picture-sound')
+NAMES = ('S2I-C+guide', 'I2S+guide', 'CMCGAN+guide/sound-picture', 'CMCGAN+guide/picture-sound')
 
 
 @pytest.fixture(scope='module')
@@ -47,7 +47,7 @@ def test_half_precision_and_small():
 
 def test_only_what_is_there():
     assert set(shipped_names()) == set(NAMES)
-    with pytest.raises(ValueError, match='CMCGAN/picture-sound'): shipped('CMCGAN')   # two directions: say which
+    with pytest.raises(ValueError, match=r'CMCGAN\+guide/picture-sound'): shipped('CMCGAN+guide')   # two directions: say which
     with pytest.raises(ValueError, match='S2I-Q.*avgen train'): shipped('S2I-Q')
 
 
