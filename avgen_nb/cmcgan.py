@@ -22,7 +22,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from .cgan import GAMES, RECIPES, STABLE, Generator, Recipe, encoder_for, evaluate_run, judge_of, keep_run, load_run
 from .cgan import meta_of, mismatched, naming_loss, numbers_of, phi_of, steps_for, train_encoders, train_run
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Leaky
-from .training import describe_pairs, fit, nets_identity
+from .training import checkpoints, describe_pairs, fit, nets_identity
 
 # %% ../nbs/11_cmcgan.ipynb #0000000a
 def pair_scores(
@@ -374,7 +374,8 @@ def train_cycle(
     recipe, out = cycle_named(recipe), Path(out)
     if only: raise ValueError(f'{recipe.name} plays with all instruments, since a wrong pair is one of another instrument: leave only={only!r} (--only {only}) out.')
     wanted = {MODALITIES[s]: recipe.way(s, t) for s, t in WAYS} if recipe.start or recipe.guide else {}
-    made, spent = train_encoders(wanted, data, encoders or out, minutes and .3 * minutes, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
+    first = 0 if resume and checkpoints(out/'game') else minutes and .3 * minutes   # a game that has begun keeps its encoders
+    made, spent = train_encoders(wanted, data, encoders or out, first, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
     torch.manual_seed(seed)
     game = CMCGAN(recipe, data['train'], {m.name: E for m, E in zip(wanted, made)})
     length = dict(minutes=(.7 if wanted else 1) * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
