@@ -168,3 +168,11 @@ def test_a_killed_run_goes_on_in_two_processes_and_in_one(two, tmp_path):
     for told in (first['resumed'], second['resumed'], alone):
         assert [r['step'] for r in told] == [1, 2, 3, 4, 5]
         for a, b in zip(straight, told): assert b == pytest.approx(a, rel=2e-3, abs=2e-3)
+
+
+def test_accelerate_that_starts_one_of_two_on_the_cpu_says_so(tmp_path):
+    "It tells its child nothing of the number that was asked for, so we can only say that there is one."
+    (tmp_path / 'train.py').write_text('from avgen_nb.training import CloudGAN, fit\nfit(CloudGAN(), steps=1, device="cpu", quiet=True)\nprint("trained")')
+    told = subprocess.run([sys.executable, '-m', 'accelerate.commands.launch', '--cpu', '--num_processes', '2', tmp_path / 'train.py'],
+                          env=os.environ | dict(PYTHONPATH=str(ROOT)), capture_output=True, text=True)
+    assert told.stdout.count('trained') == 1 and told.stderr.count('accelerate launch started one process') == 1, told.stderr
