@@ -631,7 +631,7 @@ def describe_pairs(
 def tell(loop) -> dict:
     "All that decides a run's result, but for its length and the device."
     memory = dict(memory=loop.task.memory.describe()) if hasattr(loop.task, 'memory') else {}
-    return describe(loop.task) | memory | dict(seed=loop.seed, average=loop.decay, precision=loop.precision)
+    return describe(loop.task) | memory | dict(seed=int(loop.seed), average=float(loop.decay), precision=loop.precision)
 
 # %% ../nbs/07_training.ipynb #00000068
 def weights(loop) -> dict:
