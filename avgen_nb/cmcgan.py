@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from .cgan import GAMES, RECIPES, STABLE, Generator, Recipe, encoder_for, evaluate_run, judge_of, keep_run, load_run
-from .cgan import meta_of, mismatched, naming_loss, phi_of, steps_for, train_encoders, train_run
+from .cgan import meta_of, mismatched, naming_loss, phi_of, seeded, steps_for, train_encoders, train_run
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Leaky
 from .training import fit
 
@@ -373,9 +373,7 @@ def train_cycle(
     if only: raise ValueError(f'{recipe.name} plays with all instruments, since a wrong pair is one of another instrument: leave only={only!r} (--only {only}) out.')
     wanted = {MODALITIES[s]: recipe.way(s, t) for s, t in WAYS} if recipe.start or recipe.guide else {}
     made, spent = train_encoders(wanted, data, encoders or out, minutes and .3 * minutes, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        game = CMCGAN(recipe, data['train'], {m.name: E for m, E in zip(wanted, made)})
+    with seeded(seed): game = CMCGAN(recipe, data['train'], {m.name: E for m, E in zip(wanted, made)})
     length = dict(minutes=(.7 if wanted else 1) * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
     run = fit(game, out=out/'game', average=recipe.average, resume=resume, seed=seed, quiet=quiet, **length)
     judges = {t: judge_of(data, recipe.way(s, t), budget, quiet) for s, t in WAYS}
