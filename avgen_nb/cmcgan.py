@@ -410,9 +410,12 @@ class RoundTrip(Generator):
         self.recipe = replace(back.recipe, source=there.recipe.source)
         self.walk = ' → '.join((there.source.name, back.source.name, back.target.name))
 
-    def generate(self, x, seed=0, part=256):
+    def noise(self, n, seed=0): return torch.cat([self.there.noise(n, seed), self.back.noise(n, seed + 1)], 1)
+
+    def generate(self, x, seed=0, part=256, z=None):
         "What comes home, (N, *target.shape)."
-        return self.back.generate(self.there.generate(x, seed, part), seed + 1, part)
+        first, then = (self.noise(len(x), seed) if z is None else z).tensor_split((self.there.recipe.z,), 1)
+        return self.back.generate(self.there.generate(x, part=part, z=first), part=part, z=then)
 
 def round_trips(models):
     "Both of them: sound → picture → sound, and picture → sound → picture."
