@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from . import __version__, chen
-from .cgan import I2S_GUIDED, S2I_C_GUIDED, load_run, meta_of, seeded
-from .chen import Effort, System, choose, encoder_for_system, ledger, named, run_budget, seed_rows, table_rows, taken_for, thin, train_system
+from .cgan import I2S_GUIDED, S2I_C_GUIDED, load_run, meta_of
+from .chen import Effort, System, encoder_for_system, ledger, named, run_budget, seed_rows, table_rows, taken_for, thin, train_system
 from .cmcgan import ABLATIONS, CMCGAN, CMCGAN_GUIDED, HAO, PAPER_CMCGAN, WAYS, ablated, finish_cycle, load_cycle, one_way, probes_of, round_trips
 from .judges import balanced_accuracy, ceiling_of, chance, judge_for, song_interval, song_units
 from .metrics import Row
 from .nets import MODALITIES
 from .probes import score_probe
 from .show import in_notebook
+from .training import choose, seeded
 
 # %% ../nbs/11b_hao.ipynb #00000007
 EFFORTS = {e.name: e for e in (
