@@ -109,8 +109,19 @@ def test_rows_say_songs_and_seeds_and_the_ceiling_of_the_very_pairs(study):
 def test_a_run_that_is_there_is_scored_by_the_study_s_judge(study):
     first = study.cmcgan()[0]
     fresh = {k: hao.judge_for(k, study.data) for k in MODALITIES}
-    again = hao.train_both(hao.CMCGAN_GUIDED, study.data, study.out/hao.CMCGAN_GUIDED.name/'seed-0', study.effort, fresh, ({}, []))
+    again = hao.train_both(hao.CMCGAN_GUIDED, study.data, hao.place_of(study.out, hao.CMCGAN_GUIDED, study.data, study.effort, 0), study.effort, fresh, ({}, []))
     assert set(again) == set(first) and all(again[t].jury is fresh[t] for t in again)
+
+
+def test_a_study_of_other_data_does_not_take_what_is_there(study):
+    "One folder, two data sets: the second is trained on its own, as in a folder of its own."
+    other = study.data | dict(train=made_up_pairs(5))
+    one = replace(study.effort, seeds=(0,))
+    ours = Study(study.data, one, study.out, study.opened).cmcgan(hao.HAO)[0]
+    theirs, alone = (Study(other, one, out, study.opened).cmcgan(hao.HAO)[0] for out in (study.out, study.out/'own'))
+    weights = lambda models: torch.cat([v.flatten().float() for v in models['sound'].G.state_dict().values()])
+    assert torch.equal(weights(theirs), weights(alone)) and not torch.equal(weights(theirs), weights(ours))
+    assert list(hao.place_of(study.out, hao.HAO, other, one, 0).glob('game/checkpoint-*')), 'a killed run can go on'
 
 
 def test_training_leaves_the_callers_randomness_alone(study):
