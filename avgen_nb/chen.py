@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from . import __version__
 from .cgan import CHEN_I2S, CHEN_S2I, CHEN_S2I_N, I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, EncoderTask, Recipe
 from .cgan import I2S_POSE_GUIDED, PAPER, S2I_POSE_GUIDED, Generator, evaluate_run, finish_run, load_run, meta_of, of_instrument, open_data
-from .cgan import encoder_numbers, seeded, steps_for, train_encoder
+from .cgan import encoder_numbers, steps_for, train_encoder
 from .judges import balanced_accuracy, ceiling_of, chance, in_parts, judge_for, majority, song_interval
 from .metrics import Row, device_name, html_table, judge_labels, read_rows, write_rows
 from .nets import CHEN_PICTURE, CHEN_SOUND, MODALITIES, PICTURE, SOUND, Decoder, Modality
@@ -33,7 +33,7 @@ from .probes import probe_for, score_probe
 from .rating import PAPER_MEANS
 from .show import in_notebook
 from .sound import cqt, lms, mel, mfcc, stft
-from .training import describe, fit, load_nets, save_nets
+from .training import describe, fit, load_nets, save_nets, seeded
 from .urmp import read_windows
 
 # %% ../nbs/10b_chen.ipynb #0000000a
