@@ -185,7 +185,7 @@ def sliced_wasserstein(real,         # (M, C, H, W)
                        seed=0,       # of items, places and lines
                        n=16_384,     # patches a level
                        lines=128,    # random directions
-                       most=1024     # items a side
+                       most=512      # items a side
                       ):             # list of float, the finest level first
     "Distance of patches, level by level (Karras et al. 2018), in units of the spread of real patches."
     g = lambda: torch.Generator().manual_seed(seed)
@@ -196,9 +196,9 @@ def sliced_wasserstein(real,         # (M, C, H, W)
 def patch_distance(a, b, lines, generator):
     "Sliced Wasserstein distance of two clouds of equally many patches."
     mean, std = a.mean((0, 1, 2)), a.std((0, 1, 2)).clamp_min(1e-6)
-    a, b = (((p - mean) / std).flatten(1) for p in (a, b))
-    line = F.normalize(torch.randn(a.shape[1], lines, generator=generator), dim=0).to(a.device)
-    return ((a @ line).sort(0).values - (b @ line).sort(0).values).abs().mean().item()
+    line = F.normalize(torch.randn(a[0].numel(), lines, generator=generator), dim=0).to(a.device)
+    ranked = lambda p: np.sort((line.T @ ((p - mean) / std).flatten(1).T).cpu().numpy())
+    return float(np.abs(ranked(a) - ranked(b)).mean())
 
 # %% ../nbs/09_metrics.ipynb #00000026
 def pitch_error_cents(found,  # (N,) MIDI numbers, nan where no pitch was heard
@@ -392,6 +392,7 @@ def item_rows(real,             # (M, C, H, W) real items
               **context         # other columns of Row
              ):                 # list of Row
     "What the items themselves tell, without any net: patches per level and, where there is sound, periodicity; ceiling: real songs."
+    context['seed'] = seed
     songs = torch.arange(len(real)) if real_songs is None else torch.as_tensor(real_songs).cpu()
     half = (songs.unique(return_inverse=True)[1] % 2).bool().to(real.device)
     beside = sliced_wasserstein(real[half], real[~half], seed=seed) if half.any() else [None] * 9
