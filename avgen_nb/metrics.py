@@ -126,8 +126,9 @@ def nearest_other(x,          # (N, D) features, or items of any shape
     songs, near = torch.arange(len(x)) if songs is None else torch.as_tensor(songs).cpu(), torch.full((len(x),), torch.inf)
     for c in labels.unique():
         rows = (labels == c).nonzero().flatten()
-        d = torch.cdist(x[rows], x[rows]).cpu()
-        near[rows] = d.masked_fill(songs[rows][:, None] == songs[rows], torch.inf).min(1).values
+        for some in rows.split(1024):   # the distances of a large class would fill the memory
+            d = torch.cdist(x[some], x[rows]).cpu()
+            near[some] = d.masked_fill(songs[some][:, None] == songs[rows], torch.inf).min(1).values
     return near
 
 # %% ../nbs/09_metrics.ipynb #a32c0825
