@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDED', 'S2I_N_GUIDED', 'I2S_GUIDED', 'RECIPES',
            'CHEN_S2I_POSE', 'CHEN_I2S_POSE', 'POSE', 'S2I_POSE_GUIDED', 'I2S_POSE_GUIDED', 'PAPER', 'mismatched',
-           'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'encoder_numbers',
+           'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'numbers_of', 'encoder_for',
            'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
            'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of',
            'finish_run', 'keep_run', 'recipe_from', 'load_run', 'scored_pairs', 'evaluate_run', 'shipped_folder',
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from . import __version__
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Encoder
-from .training import fit, home_of, load_nets, save_nets, seeded
+from .training import describe_pairs, fit, home_of, load_nets, nets_identity, save_nets, seeded
 
 # %% ../nbs/10_cgan.ipynb #00000008
 def mismatched(
@@ -129,16 +129,16 @@ def steps_for(recipe, budget, phase='steps'):
     if budget not in table: raise ValueError(f"There is no budget '{budget}'; choose one of {', '.join(table)}.")
     return table[budget]
 
+# %% ../nbs/10_cgan.ipynb #a10c0001
+def numbers_of(recipe) -> dict:
+    "Every number of a recipe but how long it runs: what a task tells of itself."
+    return {k: v for k, v in asdict(recipe).items() if k not in ('steps', 'encoder_steps')}
+
 # %% ../nbs/10_cgan.ipynb #00000034
 def encoder_for(modality, recipe, classes):
     "An untrained encoder as the recipe wants it."
     n = len(classes) + (128 if recipe.aim == 'pitch' else 0)
     return Encoder(modality, n, recipe.plan, recipe.norm, recipe.hidden, recipe.phi, recipe.keep)
-
-def encoder_numbers(modality, recipe):
-    "What of a recipe decides how its encoder turns out: recipes that share these share their encoder."
-    names = ('aim', 'plan', 'norm', 'hidden', 'keep', 'phi', 'encoder_rate', 'encoder_batch')
-    return {k: getattr(recipe, k) for k in names} | dict(vary=recipe.varied(modality))
 
 def pitch_in(pairs, batch):
     "(n,) the pitch of each moment, rests as 0; without known pitches the song, since another person is another pose too."
@@ -167,13 +167,14 @@ class EncoderTask:
 
     def describe(self):
         aim = ' that names the pitch too' if self.recipe.aim == 'pitch' else ''
-        return dict(task=f'encoder of {self.modality.name}s{aim}', plan=list(self.recipe.plan), classes=list(self.pairs.classes))
+        own = {k: getattr(self.recipe, k) for k in ('plan', 'norm', 'hidden', 'phi', 'keep', 'encoder_rate', 'encoder_batch')}
+        return dict(task=f'encoder of {self.modality.name}s{aim}', **own, vary=self.recipe.varied(self.modality), **describe_pairs(self.pairs))
 
     def draw(self, loop):
-        batch = self.pairs.batch(loop.draw(self.pairs, self.recipe.encoder_batch), loop.generator)
+        batch = loop.batch(self.pairs, self.recipe.encoder_batch)
         x = getattr(batch, self.modality.name)
         vary = self.recipe.varied(self.modality)
-        return (self.modality.vary(x, loop.generator, vary) if vary else x), batch.label, pitch_in(self.pairs, batch)
+        return (self.modality.vary(x, loop, vary) if vary else x), batch.label, pitch_in(self.pairs, batch)
 
     def step(self, batch, loop):
         x, label, pitch = batch
@@ -227,7 +228,8 @@ class CrossModalGAN:
         self.averaged = ('G',) if recipe.average else ()
 
     def describe(self):
-        return dict(task='gan', recipe=self.recipe.name, classes=list(self.pairs.classes) if self.pairs else None)
+        nets = dict(encoder=nets_identity(self.E), guide=self.guide and nets_identity(self.guide))
+        return dict(task=type(self).__name__, recipe=numbers_of(self.recipe), **nets, **describe_pairs(self.pairs))
 
     @torch.no_grad()
     def code(self, x):
@@ -236,12 +238,17 @@ class CrossModalGAN:
 
     def draw(self, loop):
         "Real targets, the codes of their partners, and labels."
-        batch = self.pairs.batch(loop.draw(self.pairs, self.recipe.batch), loop.generator)
+        batch = loop.batch(self.pairs, self.recipe.batch)
         given, real = getattr(batch, self.source.name), getattr(batch, self.target.name)
-        if self.recipe.vary: given = self.source.vary(given, loop.generator, self.recipe.vary)
+        if self.recipe.vary: given = self.source.vary(given, loop, self.recipe.vary)
         with loop.autocast(): phi = self.code(given)
         plain = self.recipe.wrong == self.recipe.aim == 'instrument'
         return (real, phi, batch.label) if plain else (real, phi, batch.label, pitch_in(self.pairs, batch))
+
+    def wrong(self, phi, label, pitch, loop):
+        "For each item the code of another of the batch, or of other processes' batches, that does not belong to it."
+        key, apart = (label, 1) if self.recipe.wrong == 'instrument' else (pitch[0], self.recipe.apart)
+        return loop.whole(phi)[loop.share(mismatched(loop.whole(key), loop.generator, apart))]
 
     def step(self, batch, loop):
         "One step of D and one of G."
@@ -250,8 +257,7 @@ class CrossModalGAN:
         d_loss, g_loss = GAMES[self.recipe.game]
         if self.recipe.decay:
             for k, rate in zip('GD', self.recipe.rates): self.optimizers[k].param_groups[0]['lr'] = rate * (1 - loop.fraction)
-        key = (label, 1) if self.recipe.wrong == 'instrument' else (pitch[0], self.recipe.apart)
-        wrong = phi[mismatched(key[0], loop.generator, key[1])] if self.recipe.mismatch else None
+        wrong = self.wrong(phi, label, pitch, loop) if self.recipe.mismatch else None
         with loop.autocast():
             fake = G(torch.cat([phi, loop.randn(len(phi), self.recipe.z)], 1))
             h = D.trunk(real)
@@ -264,7 +270,7 @@ class CrossModalGAN:
         far = (fake.float() - real).abs().mean()
         more, losses = self.recipe.match * (1 - .8 * loop.fraction) * far, dict(D=loss_d, G=loss_g, far=far)
         if self.recipe.guide:
-            with loop.autocast(): named = self.guide(self.target.vary(fake, loop.generator, self.recipe.guide_vary))
+            with loop.autocast(): named = self.guide(self.target.vary(fake, loop, self.recipe.guide_vary))
             losses['named'] = naming_loss(named, label, pitch[0] if pitch else None, self.recipe)
             more = more + self.recipe.guide * losses['named']
         loop.update('G', loss_g + more)
@@ -461,9 +467,9 @@ def evaluate_run(
     split: str = 'test',  # which of them, or 'exam'
     seed: int = 0,        # of z and of the bootstrap
 ):
-    "Rows of DESIGN's table: accuracy by the judge with an interval over songs, KID, coverage, diversity; pair by pair, so memory stays flat."
+    "Accuracy by the judge with an interval over songs, distances, coverage and diversity; a part at a time, so memory stays flat."
     from avgen_nb.judges import balanced_accuracy, chance, majority, song_interval
-    from avgen_nb.metrics import Row, cloud_rows, device_name, judge_labels
+    from avgen_nb.metrics import Row, cloud_rows, device_name, item_rows, judge_labels
     run = run if isinstance(run, Generator) else load_run(run)
     pairs, source = scored_pairs(run, data, split)
     jury, m, songs = run.jury, run.meta, pairs.songs.cpu()
@@ -476,7 +482,11 @@ def evaluate_run(
     value, low, high = song_interval(true, said, songs, seed)
     right = Row(metric='balanced_accuracy', value=value, low=low, high=high, ceiling=balanced_accuracy(true, known, len(jury.classes)),
         chance=chance(len(jury.classes)), majority=majority(true), songs=len(songs.unique()), paper=PAPER.get((run.recipe.name, split)), **context)
-    return [replace(r, seed=m.get('seed')) for r in [right, *cloud_rows(real, made, true, true, songs, songs, seed, **context)]]
+    clouds = cloud_rows(real, made, true, true, songs, songs, seed, **context)
+    some = pairs.subset(torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:4000].sort().values.to(pairs.device))
+    show = (some.over(lambda batch: getattr(batch, run.target.name)), run.over(some, lambda made: made, seed))
+    items = item_rows(*show, some.songs, run.target.hear, seed, **context | dict(n=len(some)))
+    return [replace(r, seed=m.get('seed')) for r in [right, *clouds, *items]]
 
 # %% ../nbs/10_cgan.ipynb #00000068
 def shipped_folder(
