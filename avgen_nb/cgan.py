@@ -6,10 +6,10 @@
 __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDED', 'S2I_N_GUIDED', 'I2S_GUIDED', 'RECIPES',
            'CHEN_S2I_POSE', 'CHEN_I2S_POSE', 'POSE', 'S2I_POSE_GUIDED', 'I2S_POSE_GUIDED', 'PAPER', 'mismatched',
            'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'numbers_of', 'encoder_for',
-           'encoder_numbers', 'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN',
-           'Generator', 'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run',
-           'meta_of', 'finish_run', 'keep_run', 'recipe_from', 'load_run', 'scored_pairs', 'evaluate_run',
-           'shipped_folder', 'shipped_names', 'shipped']
+           'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
+           'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of',
+           'finish_run', 'keep_run', 'recipe_from', 'load_run', 'scored_pairs', 'evaluate_run', 'shipped_folder',
+           'shipped_names', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
 import json, math, os, time
@@ -139,11 +139,6 @@ def encoder_for(modality, recipe, classes):
     "An untrained encoder as the recipe wants it."
     n = len(classes) + (128 if recipe.aim == 'pitch' else 0)
     return Encoder(modality, n, recipe.plan, recipe.norm, recipe.hidden, recipe.phi, recipe.keep)
-
-def encoder_numbers(modality, recipe):
-    "What of a recipe decides how its encoder turns out: recipes that share these share their encoder."
-    names = ('aim', 'plan', 'norm', 'hidden', 'keep', 'phi', 'encoder_rate', 'encoder_batch')
-    return {k: getattr(recipe, k) for k in names} | dict(vary=recipe.varied(modality))
 
 def pitch_in(pairs, batch):
     "(n,) the pitch of each moment, rests as 0; without known pitches the song, since another person is another pose too."
@@ -473,9 +468,9 @@ def evaluate_run(
     split: str = 'test',  # which of them, or 'exam'
     seed: int = 0,        # of z and of the bootstrap
 ):
-    "Rows of DESIGN's table: accuracy by the judge with an interval over songs, KID, coverage, diversity; pair by pair, so memory stays flat."
+    "Accuracy by the judge with an interval over songs, distances, coverage and diversity; a part at a time, so memory stays flat."
     from avgen_nb.judges import balanced_accuracy, chance, majority, song_interval
-    from avgen_nb.metrics import Row, cloud_rows, device_name, judge_labels
+    from avgen_nb.metrics import Row, cloud_rows, device_name, item_rows, judge_labels
     run = run if isinstance(run, Generator) else load_run(run)
     pairs, source = scored_pairs(run, data, split)
     jury, m, songs = run.jury, run.meta, pairs.songs.cpu()
@@ -488,7 +483,11 @@ def evaluate_run(
     value, low, high = song_interval(true, said, songs, seed)
     right = Row(metric='balanced_accuracy', value=value, low=low, high=high, ceiling=balanced_accuracy(true, known, len(jury.classes)),
         chance=chance(len(jury.classes)), majority=majority(true), songs=len(songs.unique()), paper=PAPER.get((run.recipe.name, split)), **context)
-    return [replace(r, seed=m.get('seed')) for r in [right, *cloud_rows(real, made, true, true, songs, songs, seed, **context)]]
+    clouds = cloud_rows(real, made, true, true, songs, songs, seed, **context)
+    some = pairs.subset(torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:4000].sort().values.to(pairs.device))
+    show = (some.over(lambda batch: getattr(batch, run.target.name)), run.over(some, lambda made: made, seed))
+    items = item_rows(*show, some.songs, run.target.hear, seed, **context | dict(n=len(some)))
+    return [replace(r, seed=m.get('seed')) for r in [right, *clouds, *items]]
 
 # %% ../nbs/10_cgan.ipynb #00000068
 def shipped_folder(
