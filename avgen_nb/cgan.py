@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDED', 'S2I_N_GUIDED', 'I2S_GUIDED', 'RECIPES',
-           'CHEN_S2I_POSE', 'CHEN_I2S_POSE', 'POSE', 'S2I_POSE_GUIDED', 'I2S_POSE_GUIDED', 'PAPER', 'mismatched',
-           'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'pitch_in',
-           'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator', 'judge_of',
-           'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of', 'finish_run',
-           'keep_run', 'recipe_from', 'load_run', 'evaluate_run', 'shipped_folder', 'shipped_names', 'shipped']
+           'CHEN_S2I_POSE', 'CHEN_I2S_POSE', 'POSE', 'S2I_POSE_GUIDED', 'I2S_POSE_GUIDED', 'MADE', 'PAPER',
+           'mismatched', 'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'encoder_for',
+           'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
+           'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of',
+           'finish_run', 'keep_run', 'recipe_from', 'nets_of', 'jury_of', 'load_run', 'evaluate_run', 'shipped_folder',
+           'shipped_names', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
 import json, math, os, time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -389,23 +390,48 @@ def keep_run(out, model):
 # %% ../nbs/10_cgan.ipynb #00000054
 def recipe_from(values):
     "A recipe as JSON gives it back."
+    unknown = sorted(set(values) - {f.name for f in fields(Recipe)})
+    if unknown: raise ValueError(f"its recipe has {', '.join(unknown)}, which this version of avgen_nb does not know; install a newer one")
     return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
+# %% ../nbs/10_cgan.ipynb #9e404239
+def nets_of(
+    meta: dict,  # of a model file
+):
+    "The encoder and the generator that a model file describes, without their weights."
+    if not isinstance(meta.get('recipe'), dict): raise ValueError('it has no recipe, so it is no trained model')
+    classes, recipe = meta.get('classes'), recipe_from(meta['recipe'])
+    if not isinstance(classes, list) or not classes: raise ValueError('it has no list of classes, so nobody knows which instruments it is for')
+    return dict(E=encoder_for(MODALITIES[recipe.source], recipe, classes),
+                G=Decoder(MODALITIES[recipe.target], recipe.phi + recipe.z, recipe.width))
+
+def jury_of(
+    folder: Path,  # of a run
+    recipe,        # of its model
+    classes,       # names of its instruments
+):
+    "The judge beside a model, or the package's own where there is none; one that does not fit is refused."
+    from avgen_nb.judges import load_judge
+    path = folder/'judge.safetensors'
+    if not path.is_file() and (own := shipped_folder()/f'judges/{recipe.target}.safetensors').is_file(): path = own
+    judge = load_judge(path)
+    if judge.modality != recipe.target: raise ValueError(f'{path} judges {judge.modality}s, but the model makes {recipe.target}s; give it a judge of those.')
+    if judge.classes != tuple(classes): raise ValueError(f'{path} names other classes than the model in {folder}; give it a judge of the same.')
+    return judge
+
 # %% ../nbs/10_cgan.ipynb #00000056
+MADE = dict(seed=None, steps=None, minutes=None, version='')   # what a model file may leave unsaid
+
 def load_run(
     folder: str,  # of a finished run
 ):
     "The trained model in a folder."
-    from avgen_nb.judges import load_judge
     folder = Path(folder)
     if not (folder/'model.safetensors').is_file():
         raise ValueError(f'{folder} holds no finished run (no model.safetensors in it); train one there, or resume it.')
-    weights, meta = load_nets(folder/'model.safetensors')
+    nets, meta = load_nets(folder/'model.safetensors', nets_of)
     recipe = recipe_from(meta['recipe'])
-    E = encoder_for(MODALITIES[recipe.source], recipe, meta['classes'])
-    G = Decoder(MODALITIES[recipe.target], recipe.phi + recipe.z, recipe.width)
-    E.load_state_dict(weights['E']); G.load_state_dict(weights['G'])
-    return Generator(recipe, meta['classes'], E, G, load_judge(folder/'judge.safetensors'), meta)
+    return Generator(recipe, meta['classes'], nets['E'], nets['G'], jury_of(folder, recipe, meta['classes']), MADE | meta)
 
 # %% ../nbs/10_cgan.ipynb #00000057
 PAPER = {('S2I-C', 'train'): '.8737', ('S2I-C', 'test'): '.7556', ('S2I-A', 'train'): '.1063', ('S2I-A', 'test'): '.1095',   # Table 5

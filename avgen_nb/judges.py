@@ -249,11 +249,13 @@ def save_judge(judge,  # a Judge
 def load_judge(path  # a file of `save_judge`
               ):     # Judge, frozen
     "The judge that was saved."
-    tensors, meta = load_nets(path)
-    if not set(SHAPE) <= set(meta): raise ValueError(f'{path} holds no judge; name a file written by save_judge')
-    judge = Judge(*(meta.pop(k) for k in SHAPE))
-    judge.load_state_dict(tensors['judge'])
-    judge.meta = meta
+    def build(meta):
+        if not set(SHAPE) <= set(meta): raise ValueError('it holds no judge; name a file written by save_judge')
+        if meta['modality'] not in MODALITIES: raise ValueError(f"it judges {meta['modality']!r}, and there are only {', '.join(MODALITIES)}")
+        return dict(judge=Judge(*(meta[k] for k in SHAPE)))
+    nets, meta = load_nets(path, build)
+    judge = nets['judge']
+    judge.meta = {k: v for k, v in meta.items() if k not in SHAPE}
     return judge.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 # %% ../nbs/08_judges.ipynb #00000038

@@ -1,14 +1,21 @@
 "Pictures and folders that cannot be used: one sentence that names the file or the argument, and a data set that goes on."
-import shutil, struct, zlib
+import os, shutil, struct, zlib
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+import safetensors.torch, torch
 from PIL import Image
 
+from avgen_nb.cgan import CHEN_S2I, encoder_for, load_run
+from avgen_nb.cli import main
+from avgen_nb.cmcgan import load_cycle
+from avgen_nb.judges import Judge, load_judge, save_judge
+from avgen_nb.nets import PICTURE, SOUND, Decoder
 from avgen_nb.pairs import orchestra_pairs
-from avgen_nb.sound import SAMPLE_RATE, write_sound
+from avgen_nb.sound import SAMPLE_RATE, read_sound, write_sound
+from avgen_nb.training import fingerprint, load_nets, read_tensors, save_nets
 from avgen_nb.urmp import SOUNDS, Report, class_files, load_class_folders, load_urmp, read_picture
 
 PHOTO = Image.fromarray(np.stack([*np.meshgrid(np.arange(96), np.arange(64)), np.full((64, 96), 90)], -1).astype(np.uint8) * 2)
@@ -313,3 +320,198 @@ def test_a_class_in_one_tree_or_only_in_test(tmp_path):
 def test_class_files_says_which_endings_it_knows(tmp_path):
     said = refused(class_files, tmp_path, SOUNDS)
     assert '.wav/.flac/.ogg/.mp3' in said
+
+
+# model files: whole, with a good fingerprint, and of no use all the same
+
+def tiny_run(folder, name='model.safetensors', meta=(), drop=(), spoil=None, **changes):
+    "A run of a few kilobytes, with its judge; `meta` changes what is written beside the weights, `drop` leaves some of it out."
+    torch.manual_seed(0)
+    recipe = replace(CHEN_S2I, plan=(4, 'M', 'M', 'M'), hidden=(8,), keep=(.8,), width=2)
+    nets = dict(E=encoder_for(SOUND, recipe, ('cello', 'tuba')), G=Decoder(PICTURE, 74, 2))
+    if spoil: spoil(nets)
+    said = dict(recipe=asdict(recipe), classes=['cello', 'tuba'], opened={}, seed=0, steps=1, minutes=.1, version='0') | dict(meta)
+    save_nets(folder / name, {k: v for k, v in nets.items() if k not in drop}, {k: v for k, v in said.items() if k not in drop})
+    save_judge(Judge(3, ('cello', 'tuba'), 'picture', width=2), folder / 'judge.safetensors')
+    return recipe
+
+
+def test_a_tiny_run_is_whole_and_loads_without_drawing_numbers(tmp_path):
+    recipe, before = tiny_run(tmp_path), torch.get_rng_state()
+    run = load_run(tmp_path)
+    assert run.recipe == recipe and run.generate(torch.zeros(2, 1, 128, 44)).shape == (2, 3, 64, 64) and run.jury.modality == 'picture'
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def newer(**fields): return asdict(replace(CHEN_S2I, plan=(4, 'M', 'M', 'M'), hidden=(8,), keep=(.8,), width=2)) | fields
+
+
+def spoil_weight(value):
+    def spoil(nets): nets['G'].lay.weight.data[3, 4] = value
+    return spoil
+
+
+@pytest.mark.parametrize('how, words', [
+    (dict(drop=['recipe']), 'recipe'), (dict(drop=['classes']), 'classes'), (dict(meta=dict(classes=[])), 'classes'), (dict(meta=dict(classes=2)), 'classes'),
+    (dict(drop=['G']), "'G'"), (dict(drop=['E']), "'E'"), (dict(meta=dict(recipe=[])), 'recipe'), (dict(meta=dict(recipe=3)), 'recipe'),
+    (dict(meta=dict(recipe=newer(tempo=3))), "tempo"), (dict(meta=dict(recipe=newer(width=3))), "'G'"), (dict(meta=dict(recipe=newer(width=10**7))), "'G'"),
+    (dict(meta=dict(recipe=newer(phi=5))), "'E'"), (dict(meta=dict(recipe=newer(width='wide'))), 'built'), (dict(meta=dict(recipe=newer(source='smell'))), 'built'),
+    (dict(meta=dict(recipe=newer(plan=['x']))), "'x'"), (dict(meta=dict(recipe={'name': 'S2I-C'})), 'built'),
+    (dict(meta=dict(classes=['a', 'b', 'c'])), "'E'"), (dict(spoil=spoil_weight(torch.nan)), 'NaN'), (dict(spoil=spoil_weight(-torch.inf)), 'NaN')])
+def test_a_model_that_is_none_is_named_in_one_sentence(tmp_path, capsys, how, words):
+    tiny_run(tmp_path, **how)
+    assert main(['picture', 'x.wav', '--model', str(tmp_path), '--out', str(tmp_path / 'made')]) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and err.count('\n') == 1 and str(tmp_path / 'model.safetensors') in err and words in err and len(err) < 400
+
+
+@pytest.mark.parametrize('text', ['', '[]', 'null', '7', '{"a"', None])
+def test_a_good_fingerprint_over_a_bad_text(tmp_path, text):
+    tiny_run(tmp_path)
+    path = tmp_path / 'model.safetensors'
+    tensors, _ = read_tensors(path, 'nets')
+    header = dict(format='avgen_nb nets 1', sha256=fingerprint(tensors, text or '')) | ({} if text is None else dict(meta=text))
+    path.write_bytes(safetensors.torch.save(tensors, header))
+    for call, what in ((load_nets, path), (load_run, tmp_path), (load_judge, path)):
+        with pytest.raises(ValueError, match='model.safetensors.*JSON') as e: call(what)
+        assert '\n' not in str(e.value)
+
+
+def test_a_judge_in_place_of_a_model_and_a_model_in_place_of_a_judge(tmp_path):
+    tiny_run(tmp_path)
+    model, judge = tmp_path / 'model.safetensors', tmp_path / 'judge.safetensors'
+    with pytest.raises(ValueError, match='model.safetensors.*holds no judge'): load_judge(model)
+    whole = model.read_bytes()
+    model.write_bytes(judge.read_bytes())
+    with pytest.raises(ValueError, match='model.safetensors.*recipe'): load_run(tmp_path)
+    judge.write_bytes(whole); model.write_bytes(whole)
+    with pytest.raises(ValueError, match='judge.safetensors.*holds no judge'): load_run(tmp_path)
+
+
+@pytest.mark.parametrize('changed, words', [(dict(width=3), 'judge.safetensors.*size'), (dict(modality='smell'), "'smell'"), (dict(channels='x'), 'built'),
+                                            (dict(classes=5), 'built'), (dict(modality='sound'), 'judges sounds, but the model makes pictures'),
+                                            (dict(classes=('a', 'b')), 'other classes')])
+def test_a_judge_that_does_not_fit(tmp_path, changed, words):
+    tiny_run(tmp_path)
+    judge = Judge(3, ('cello', 'tuba'), 'picture', width=2)
+    for k, v in changed.items(): setattr(judge, k, v)
+    save_judge(judge, tmp_path / 'judge.safetensors')
+    with pytest.raises(ValueError, match=words) as e: load_run(tmp_path)
+    assert '\n' not in str(e.value) and 'judge.safetensors' in str(e.value)
+
+
+def test_a_cmcgan_whose_directions_are_swapped(tmp_path):
+    for way in ('sound-picture', 'picture-sound'):
+        (tmp_path / way).mkdir()
+        tiny_run(tmp_path / way)
+    with pytest.raises(ValueError, match='picture-sound makes pictures'): load_cycle(tmp_path)
+
+
+def test_a_model_that_does_not_say_what_it_was_trained_with(tmp_path, capsys):
+    tiny_run(tmp_path, drop=['opened', 'seed', 'steps', 'minutes', 'version'])
+    assert main(['evaluate', str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and err.count('\n') == 1 and str(tmp_path) in err and '--data' in err
+    assert load_run(tmp_path).meta['seed'] is None
+
+
+# files that are none, and headers that promise too much
+
+def wav(path, data, rate=SAMPLE_RATE, subtype='FLOAT'):
+    "A wav of any numbers at any rate."
+    import soundfile
+    soundfile.write(path, np.asarray(data, np.float32), rate, subtype)
+    return path
+
+
+def steady(n=30_000): return .3 * np.sin(np.arange(n) * .06)
+
+
+@pytest.mark.parametrize('rate', [1, 100, 3999, 768_001, 2**31 - 1])
+def test_a_rate_that_no_recording_has(tmp_path, rate):
+    path = wav(tmp_path / 'a.wav', steady(8000))
+    data = bytearray(path.read_bytes())
+    data[24:28] = rate.to_bytes(4, 'little')
+    path.write_bytes(data)
+    said = refused(read_sound, path)
+    assert str(path) in said and f'{rate:,} samples a second' in said and '4,000 to 768,000' in said
+
+
+@pytest.mark.parametrize('rate', [4000, 8000, 768_000])
+def test_a_rare_rate_is_read(tmp_path, rate): assert len(read_sound(wav(tmp_path / 'a.wav', steady(rate // 10), rate))) == 4410
+
+
+def test_hours_of_sound_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    import soundfile
+    soundfile.write(tmp_path / 'a.flac', np.zeros(4000 * 3700, np.int16), 4000)   # some kilobytes
+    monkeypatch.setattr(soundfile.SoundFile, 'read', lambda *a, **k: pytest.fail('it was read'))
+    said = refused(read_sound, tmp_path / 'a.flac')
+    assert 'a.flac' in said and '1.0 hours' in said and 'at most 1 hour' in said
+
+
+@pytest.mark.parametrize('data, words', [
+    (np.full(30_000, .5), 'only a constant'), (np.full((30_000, 2), -.9), 'only a constant'), (.2 + 1e-7 * steady(), 'only a constant'),
+    (steady() * 1e38, 'far outside'), (np.full(30_000, 1e38), 'far outside'), (np.r_[steady(), np.nan], 'NaN'), (np.r_[steady(), -np.inf], 'NaN')])
+def test_numbers_that_are_no_sound(tmp_path, data, words):
+    said = refused(read_sound, wav(tmp_path / 'a.wav', data))
+    assert 'a.wav' in said and words in said
+
+
+def test_an_offset_and_large_whole_numbers_are_still_sound(tmp_path):
+    plain = read_sound(wav(tmp_path / 'a.wav', steady()))
+    assert np.allclose(read_sound(wav(tmp_path / 'b.wav', .4 + steady())) - .4, plain, atol=1e-6)
+    assert read_sound(wav(tmp_path / 'c.wav', steady() * 2**31)).abs().max() == 1
+    assert read_sound(wav(tmp_path / 'd.wav', np.zeros(30_000))).abs().max() == 0, 'silence is refused where it is asked for a picture'
+
+
+READERS = [(read_sound, 'a.wav', 'sound file'), (read_picture, 'a.png', 'picture')]
+
+
+@pytest.mark.parametrize('read, name, what', READERS)
+def test_a_path_to_what_is_no_file(tmp_path, read, name, what):
+    path = tmp_path / name
+    assert f'there is no such {what}' in refused(read, path)
+    path.symlink_to(path.name)
+    assert str(path) in (said := refused(read, path)) and 'leads back to itself' in said
+    path.unlink(); path.mkdir()
+    assert str(path) in (said := refused(read, path)) and 'is a folder' in said and what in said
+    path.rmdir(); os.mkfifo(path)
+    assert str(path) in (said := refused(read, path)) and 'a pipe, a socket or a device' in said
+    assert 'a device' in refused(read, Path('/dev/null'))
+    assert 'too long' in refused(read, tmp_path / ('x' * 260 + name))
+    path.unlink(); (tmp_path / 'file').write_text('x')
+    assert f'there is no such {what}' in refused(read, tmp_path / 'file' / name)
+
+
+@pytest.mark.parametrize('mode', ['I', 'F'])
+@pytest.mark.parametrize('value', [0, 200, 70_000])
+def test_a_picture_of_32_bits_is_refused(tmp_path, mode, value):
+    Image.fromarray(np.full((32, 32), value, dict(I=np.int32, F=np.float32)[mode])).save(tmp_path / 'a.tiff')
+    said = refused(read_picture, tmp_path / 'a.tiff')
+    assert 'a.tiff' in said and '32-bit' in said and '8 or 16' in said
+
+
+def test_nan_in_a_tiff_and_a_16_bit_tiff(tmp_path):
+    Image.fromarray(np.full((32, 32), np.nan, np.float32)).save(tmp_path / 'nan.tiff')
+    assert 'nan.tiff' in refused(read_picture, tmp_path / 'nan.tiff')
+    Image.fromarray(np.full((32, 32), 128 * 257, np.uint16)).save(tmp_path / 'deep.tiff')
+    assert (read_picture(tmp_path / 'deep.tiff') == 128).all()
+
+
+@pytest.mark.parametrize('side', [12_000, 14_000])
+def test_a_picture_of_too_many_pixels_is_one_sentence(tmp_path, recwarn, side):
+    "Pillow warns of the first and raises for the second."
+    (tmp_path / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + (head := b'IHDR' + struct.pack('>IIBBBBB', side, side, 8, 0, 0, 0, 0))
+                                     + struct.pack('>I', zlib.crc32(head)) + struct.pack('>I', 0) + b'IDAT' + struct.pack('>I', zlib.crc32(b'IDAT')))
+    said = refused(read_picture, tmp_path / 'a.png')
+    assert 'a.png' in said and 'more than 89 million pixels' in said and not recwarn.list
+
+
+def test_an_error_carries_path_and_reason_as_values(tmp_path):
+    "A path that looks like a sentence, and a reader whose error is no report on a file."
+    path = tmp_path / 'a.png: is fine. b'
+    path.write_bytes(b'')
+    from avgen_nb.urmp import read_all
+    assert list(read_all(read_picture, [path], report := Report())) == [] and report.bad == [(path, 'not a readable picture; give a png or jpg that opens')]
+    def broken(item): raise ValueError('a bug in the reader')
+    with pytest.raises(ValueError, match='a bug in the reader'): list(read_all(broken, [path], Report()))
