@@ -411,10 +411,9 @@ def jury_of(
     classes,       # names of its instruments
 ):
     "The judge beside a model, or the package's own where there is none; one that does not fit is refused."
-    from avgen_nb.judges import load_judge
+    from avgen_nb.judges import load_judge, package_judge
     path = folder/'judge.safetensors'
-    if not path.is_file() and (own := shipped_folder()/f'judges/{recipe.target}.safetensors').is_file(): path = own
-    judge = load_judge(path)
+    judge = load_judge(path) if path.exists() else package_judge(recipe.target)
     if judge.modality != recipe.target: raise ValueError(f'{path} judges {judge.modality}s, but the model makes {recipe.target}s; give it a judge of those.')
     if judge.classes != tuple(classes): raise ValueError(f'{path} names other classes than the model in {folder}; give it a judge of the same.')
     return judge
