@@ -413,9 +413,9 @@ def jury_of(
     "The judge beside a model, or the package's own where there is none; one that does not fit is refused."
     from avgen_nb.judges import load_judge, package_judge
     path = folder/'judge.safetensors'
-    judge = load_judge(path) if path.exists() else package_judge(recipe.target)
-    if judge.modality != recipe.target: raise ValueError(f'{path} judges {judge.modality}s, but the model makes {recipe.target}s; give it a judge of those.')
-    if judge.classes != tuple(classes): raise ValueError(f'{path} names other classes than the model in {folder}; give it a judge of the same.')
+    judge, who = (load_judge(path), path) if path.exists() else (package_judge(recipe.target), f"{path} is missing, and the package's judge")
+    if judge.modality != recipe.target: raise ValueError(f'{who} judges {judge.modality}s, but the model makes {recipe.target}s; give it a judge of those.')
+    if judge.classes != tuple(classes): raise ValueError(f'{who} names other classes than the model; give it a judge of the same.')
     return judge
 
 # %% ../nbs/10_cgan.ipynb #00000056

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['COMMANDS', 'HELP', 'Parser', 'frame_size', 'positive', 'seed_number', 'demo_options', 'demo', 'export_options',
            'export', 'share', 'prepare_options', 'prepare', 'data_options', 'data_of', 'train_options', 'train',
-           'check_run_folder', 'files_options', 'files', 'evaluate_options', 'evaluate', 'check_split', 'data_name',
-           'make_parser', 'say', 'main']
+           'check_run_folder', 'files_options', 'files', 'count', 'evaluate_options', 'evaluate', 'check_split',
+           'data_name', 'make_parser', 'say', 'main']
 
 # %% ../nbs/15_cli.ipynb #00000004
 import argparse, sys, warnings
@@ -57,7 +57,7 @@ def demo_options(p):
     p.add_argument('--budget', default='cpu', choices=('test', 'cpu', 'gpu'), help='how long to train (default: cpu, 10 minutes on 2 cores)')
 
 def demo(args):
-    "Everything in one go: data, judges, S2I-C, I2S, figures, and the gallery (`demo.run_demo`)."
+    "Everything in one go: data, judges, S2I-C+guide, I2S+guide, figures, and the gallery (`demo.run_demo`)."
     from avgen_nb.demo import run_demo
     run_demo(args.out, seed=args.seed, budget=args.budget)
 
@@ -121,12 +121,12 @@ def data_of(
 # %% ../nbs/15_cli.ipynb #00000015
 def train_options(p):
     "Options of `avgen train`."
-    p.add_argument('recipe', metavar='RECIPE', help='S2I-C, I2S, CMCGAN, …; an unknown name lists them all')
+    p.add_argument('recipe', metavar='RECIPE', help='S2I-C+guide, I2S+guide, CMCGAN+guide, …, or a recipe of a paper as it stands: S2I-C, I2S, CMCGAN, …; an unknown name lists them all')
     data_options(p)
     p.add_argument('--out', metavar='DIR', help='folder of the run (default: runs/RECIPE)')
     p.add_argument('--steps', type=positive(int), metavar='N', help='how long, in steps …')
     p.add_argument('--minutes', type=positive(float), metavar='M', help='… or in minutes')
-    p.add_argument('--only', metavar='INSTRUMENT', help='the one instrument of a pose-oriented recipe, such as S2I-pose')
+    p.add_argument('--only', metavar='INSTRUMENT', help='the one instrument of a pose-oriented recipe, such as S2I-pose+guide')
     p.add_argument('--seed', type=seed_number, default=0, help='of the whole run (default: 0)')
     p.add_argument('--budget', default='cpu', choices=('test', 'cpu', 'gpu'), help='how long, if neither steps nor minutes are given')
     p.add_argument('--resume', action='store_true', help='go on from the last checkpoint in --out')
@@ -161,8 +161,8 @@ def check_run_folder(
 def files_options(source):
     "Options of `avgen picture` and `avgen sound`."
     def options(p):
-        p.add_argument('files', nargs='+', metavar=source.upper(), help=f'{source} files')
-        p.add_argument('--model', metavar='DIR', help="folder of a run, or a model of the package (default: the newest fitting one in runs/ and demo/runs/, or the package's own)")
+        p.add_argument('files', nargs='+', metavar=source.upper(), help=f'{source} files, or folders of them')
+        p.add_argument('--model', metavar='DIR|NAME', help="folder of a run, or a model of the package (default: the newest fitting one in runs/ and demo/runs/, or the package's own)")
         p.add_argument('--out', default='made', metavar='DIR', help='where to write (default: made)')
         p.add_argument('--seed', type=seed_number, default=0, help='of the noise z (default: 0)')
     return options
@@ -171,13 +171,21 @@ def files_options(source):
 def files(source):
     "Make the other modality of each file (`demo.make_from_files`); one line a file: file, judged instrument, probability."
     def run(args):
-        from avgen_nb.demo import make_from_files, run_for
-        bad = 0
-        for made in make_from_files(args.files, run_for(source, args.model), args.out, args.seed):
-            if made.problem: bad += 1; say(made.problem)
-            else: print(f'{made.given}\t{made.judged}\t{made.probability:.3f}', flush=True)
+        from avgen_nb.demo import DOORS, make_from_files, run_for, spread
+        paths, bad = spread(args.files, DOORS[source].endings), 0
+        with count(len(paths)) as bar:
+            for made in make_from_files(paths, run_for(source, args.model), args.out, args.seed):
+                with bar.external_write_mode():
+                    if made.problem: bad += 1; say(made.problem)
+                    else: print(f'{made.given}\t{made.judged}\t{made.probability:.3f}', flush=True)
+                bar.update()
         return 2 if bad else 0
     return run
+
+def count(total: int, after: float = 3.):  # files; seconds of work after which it is shown
+    "Files done and the time left, for who looks at a terminal."
+    from tqdm import tqdm
+    return tqdm(total=total, unit='file', delay=after, leave=False, disable=total < 2 or not sys.stderr.isatty())
 
 # %% ../nbs/15_cli.ipynb #0000001c
 def evaluate_options(p):
@@ -223,9 +231,9 @@ COMMANDS = {
     'export': (export_options, export, 'avgen export data/orchestra --size small --frame 640x360'),
     'prepare': (prepare_options, prepare, 'avgen prepare data/Sub-URMP\n  avgen train S2I-C+guide --data data/Sub-URMP'),
     'train': (train_options, train, 'avgen train S2I-C+guide --out runs/first --minutes 5\n  avgen train S2I-C+guide --sounds NOTES --pictures orchestra --out runs/real'),
-    'picture': (files_options('sound'), files('sound'), 'avgen picture violin.wav oboe.mp3 --out made'),
+    'picture': (files_options('sound'), files('sound'), 'avgen picture violin.wav oboe.mp3 --out made\n  avgen picture recordings --model CMCGAN+guide --out made'),
     'sound': (files_options('picture'), files('picture'), 'avgen sound player.jpg --model runs/I2S+guide'),
-    'evaluate': (evaluate_options, evaluate, 'avgen evaluate runs/S2I-C+guide'),
+    'evaluate': (evaluate_options, evaluate, 'avgen evaluate runs/S2I-C+guide\n  avgen evaluate runs/S2I-C+guide --split exam'),
 }
 
 # %% ../nbs/15_cli.ipynb #0000001f
@@ -233,7 +241,7 @@ HELP = dict(
     demo='all of it in ten minutes: data, training, figures, a page to look at and listen to',
     export='write the built-in orchestra to disk in the layout of Sub-URMP',
     prepare='read a data set in the layout of Sub-URMP once, so that training starts at once',
-    train='train a model of a paper', picture='hear sounds, write the picture of each',
+    train='train a model by its recipe: those of this package, or those of the papers as they stand', picture='hear sounds, write the picture of each',
     sound='see pictures, write the sound and the spectrogram of each', evaluate='score a trained model on songs it never met')
 
 # %% ../nbs/15_cli.ipynb #00000020

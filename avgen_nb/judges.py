@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .nets import MODALITIES
-from .orchestra import cache_folder, code_hash
+from .orchestra import cache_folder, code_hash, keep
 from .training import fit, load_nets, save_nets
 
 # %% ../nbs/08_judges.ipynb #00000007
@@ -342,7 +342,7 @@ def judge_for(modality,    # 'picture' or 'sound'
     if cache and (kept := kept_judge(path)): return kept.to(pairs['train'].device)
     judge = train_judge(modality, pairs['train'], pairs.get('dev'), steps, seed=seed, quiet=quiet)
     judge.meta['ceiling'] = ceiling_of(judge, pairs['test'])
-    if cache: save_judge(judge, path)
+    if cache: keep(lambda: save_judge(judge, path), path)
     return judge
 
 # %% ../nbs/08_judges.ipynb #0000003d

@@ -178,7 +178,9 @@ def read_rows(path  # file of JSON lines
              ):     # list of Row
     "The rows of a file."
     rows, names = [], {f.name for f in fields(Row)}
-    for i, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
+    try: text = Path(path).read_text(encoding='utf-8')
+    except UnicodeDecodeError: raise ValueError(f'{path} is no text, so it holds no result rows; move it away') from None
+    for i, line in enumerate(text.splitlines(), 1):
         if not line.strip(): continue
         try: rows.append(Row(**{k: v for k, v in json.loads(line).items() if k in names}))
         except (ValueError, TypeError, AttributeError) as e: raise ValueError(f'{path}, line {i}, is no result row; remove the line') from e

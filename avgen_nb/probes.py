@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from .judges import Residual, in_parts, warm_cosine
 from .metrics import Row, device_name
 from .nets import hide, recolour, shake
-from .orchestra import cache_folder, code_hash
+from .orchestra import cache_folder, code_hash, keep
 from .players import INSTRUMENTS, KEYPOINTS, RANGES
 from .sound import FRAMES, N_MELS, augment_lms
 from .training import fit, load_nets, save_nets
@@ -275,7 +275,7 @@ def probe_for(kind,        # 'pose' or 'pitch'
         try: return load_probe(path)
         except ValueError: pass      # broken: train it anew
     probe = train_probe(kind, pairs['train'], steps, seed, quiet)
-    if cache: save_probe(probe, path)
+    if cache: keep(lambda: save_probe(probe, path), path)
     return probe
 
 # %% ../nbs/09c_probes.ipynb #00000041

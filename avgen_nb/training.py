@@ -367,15 +367,16 @@ def write_atomic(
     path,        # file to write
     data: bytes  # its whole content
 ):
-    "At any moment the old file or the new one is there, whole."
+    "At any moment the old file or the new one is there, whole; an OSError names it."
     path = Path(path); tmp = path.with_name(f'.{path.name}.tmp')
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with open(tmp, 'wb') as f: f.write(data); f.flush(); os.fsync(f.fileno())
         os.replace(tmp, path)
         sync_folder(path.parent)
-    except BaseException:
+    except BaseException as e:
         tmp.unlink(missing_ok=True)
+        if isinstance(e, OSError): raise OSError(e.errno, e.strerror, str(path)) from None   # the file that was wanted
         raise
 
 # %% ../nbs/07_training.ipynb #0000004b

@@ -718,7 +718,8 @@ def prepare(folder,          # holds img/ and chunk/, as `load_urmp` reads it
             report.check(max_bad, len(train) + len(test))
             journal = begin(store, want)
             room(store, len(train) + len(test) - journal['kept'], size)
-            append(store, journal, train + test, workers, progress)
+            try: append(store, journal, train + test, workers, progress)
+            except OSError as e: raise OSError(e.errno, e.strerror, e.filename or str(store)) from None
             report.add(journal['kept'], [b[1:] for b in journal['bad']], journal['odd'])
             write_report(store, report, folder)
             report.close(max_bad)

@@ -1,5 +1,5 @@
 "Pictures and folders that cannot be used: one sentence that names the file or the argument, and a data set that goes on."
-import os, shutil, struct, zlib
+import errno, os, shutil, struct, zlib
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -516,3 +516,92 @@ def test_an_error_carries_path_and_reason_as_values(tmp_path):
     assert list(read_all(read_picture, [path], report := Report())) == [] and report.bad == [(path, 'not a readable picture; give a png or jpg that opens')]
     def broken(item): raise ValueError('a bug in the reader')
     with pytest.raises(ValueError, match='a bug in the reader'): list(read_all(broken, [path], Report()))
+
+
+# batches: folders, names, disks
+
+def full(*a, **k): raise OSError(errno.ENOSPC, 'No space left on device')
+
+
+@pytest.fixture
+def notes(tmp_path):
+    "A run, a folder of three notes, and the call that draws them."
+    (tmp_path / 'run').mkdir(); (tmp_path / 'notes').mkdir()
+    tiny_run(tmp_path / 'run')
+    for name in ('b.wav', 'a.wav', 'c.wav'): write_sound(tmp_path / 'notes' / name, tone(300))
+    (tmp_path / 'notes' / 'read me.txt').write_text('notes'); (tmp_path / 'notes' / '.b.wav').write_text(''); (tmp_path / 'notes' / 'more').mkdir()
+    return tmp_path / 'notes', lambda *files: main(['picture', *map(str, files), '--model', str(tmp_path / 'run'), '--out', str(tmp_path / 'made')])
+
+
+def test_a_folder_stands_for_its_files(notes, tmp_path, capsys):
+    folder, draw = notes
+    assert draw(folder) == 0
+    out, err = capsys.readouterr()
+    assert [Path(line.split('\t')[0]).name for line in out.splitlines()] == ['a.wav', 'b.wav', 'c.wav'] and err == ''
+    assert sorted(p.name for p in (tmp_path / 'made').iterdir()) == ['a.png', 'b.png', 'c.png']
+
+
+def test_one_bad_path_does_not_end_the_batch(notes, tmp_path, capsys):
+    folder, draw = notes
+    (tmp_path / 'loop.wav').symlink_to('loop.wav'); os.mkfifo(tmp_path / 'pipe.wav'); (tmp_path / 'empty').mkdir()
+    names = ['x' * 300 + '.wav', tmp_path / 'loop.wav', tmp_path / 'pipe.wav', tmp_path / 'empty', '/dev/null', tmp_path / 'none.wav']
+    assert draw(*names, folder / 'a.wav') == 2
+    out, err = capsys.readouterr()
+    assert out.startswith(str(folder / 'a.wav')) and out.count('\n') == 1 and err.count('\n') == len(names) and 'Traceback' not in err
+    for name, line, words in zip(names, err.splitlines(), ('too long', 'leads back to itself', 'a pipe', 'is a folder', 'a device', 'no such sound file')):
+        assert str(name) in line and words in line
+    assert [p.name for p in (tmp_path / 'made').iterdir()] == ['a.png']
+
+
+def test_a_name_that_is_too_long_for_its_result_is_told_and_skipped(notes, tmp_path, capsys):
+    folder, draw = notes
+    (tmp_path / 'x').mkdir()
+    for place in (folder, tmp_path / 'x'): shutil.copy(folder / 'a.wav', place / ('y' * 251 + '.wav'))   # the second becomes …y-2.png
+    assert draw(folder / ('y' * 251 + '.wav'), tmp_path / 'x' / ('y' * 251 + '.wav'), folder / 'a.wav') == 2
+    out, err = capsys.readouterr()
+    assert out.count('\n') == 2 and err.count('\n') == 1 and 'File name too long' in err
+    assert sorted(len(p.name) for p in (tmp_path / 'made').iterdir()) == [5, 255]
+
+
+def test_a_full_disk_under_out_is_one_sentence_and_leaves_nothing(notes, tmp_path, capsys, monkeypatch):
+    folder, draw = notes
+    monkeypatch.setattr(os, 'fsync', full)
+    assert draw(folder) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and err == f'avgen: {tmp_path / "made" / "a.png"}: No space left on device.\n' and list((tmp_path / 'made').iterdir()) == []
+
+
+def test_a_full_disk_under_a_sound_or_a_model(tmp_path, monkeypatch):
+    recipe = tiny_run(tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    monkeypatch.setattr(os, 'fsync', full); monkeypatch.setattr(Path, 'write_bytes', full)
+    for write, name in ((lambda p: write_sound(p, tone(300)), 'a.wav'), (lambda p: save_nets(p, dict(G=Decoder(PICTURE, 74, 2)), {}), 'model.safetensors')):
+        with pytest.raises(OSError) as e: write(tmp_path / name)
+        assert e.value.errno == errno.ENOSPC and e.value.filename == str(tmp_path / name)
+    monkeypatch.undo()
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_full_disk_under_the_cache_is_a_warning(tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+    from avgen_nb import judges, orchestra, probes
+    monkeypatch.setenv('AVGEN_CACHE', str(tmp_path))
+    def broken(arrays, path): Path(path).write_bytes(b'half'); raise SafetensorError('I/O error: No space left on device (os error 28)')
+    monkeypatch.setattr('safetensors.numpy.save_file', broken)
+    monkeypatch.setattr(orchestra, '_gather', lambda plan, items: dict(label=np.arange(3)))
+    with pytest.warns(UserWarning, match='orchestra-small.* could not be kept .*No space left'): arrays = orchestra.build_orchestra('small', progress=False)
+    assert arrays['label'].tolist() == [0, 1, 2] and list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(os, 'fsync', full)
+    for keep in (lambda p: save_judge(Judge(3, ('a', 'b'), 'picture', width=2), p), ):
+        with pytest.warns(UserWarning, match='judge.safetensors could not be kept .No space left'): orchestra.keep(lambda: keep(tmp_path / 'judge.safetensors'), tmp_path / 'judge.safetensors')
+    assert list(tmp_path.iterdir()) == [] and judges.keep is probes.keep is orchestra.keep
+
+
+def test_the_names_there_are(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('s2i-c', 'S2I-C', 'nothing'):
+        assert main(['picture', 'a.wav', '--model', name]) == 2
+        err = capsys.readouterr().err
+        assert err.count('\n') == 1 and name in err and all(n in err for n in ('S2I-C+guide', 'I2S+guide', 'CMCGAN+guide/sound-picture'))
+    write_sound('a.wav', tone(300))
+    assert main(['picture', 'a.wav', '--model', 's2i-c+GUIDE']) == 0 and main(['picture', 'a.wav', '--model', 'cmcgan+guide']) == 0
