@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDED', 'S2I_N_GUIDED', 'I2S_GUIDED', 'RECIPES',
-           'CHEN_S2I_POSE', 'CHEN_I2S_POSE', 'POSE', 'S2I_POSE_GUIDED', 'I2S_POSE_GUIDED', 'MADE', 'PAPER',
-           'mismatched', 'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'encoder_for',
-           'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
-           'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of',
-           'finish_run', 'keep_run', 'recipe_from', 'nets_of', 'jury_of', 'load_run', 'evaluate_run', 'shipped_folder',
+           'CHEN_S2I_POSE', 'CHEN_I2S_POSE', 'POSE', 'S2I_POSE_GUIDED', 'I2S_POSE_GUIDED', 'PAPER', 'mismatched',
+           'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'pitch_in',
+           'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator', 'judge_of',
+           'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of', 'finish_run',
+           'keep_run', 'recipe_from', 'nets_of', 'jury_of', 'load_run', 'evaluate_run', 'shipped_folder',
            'shipped_names', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
@@ -419,8 +419,6 @@ def jury_of(
     return judge
 
 # %% ../nbs/10_cgan.ipynb #00000056
-MADE = dict(seed=None, steps=None, minutes=None, version='')   # what a model file may leave unsaid
-
 def load_run(
     folder: str,  # of a finished run
 ):
@@ -430,7 +428,7 @@ def load_run(
         raise ValueError(f'{folder} holds no finished run (no model.safetensors in it); train one there, or resume it.')
     nets, meta = load_nets(folder/'model.safetensors', nets_of)
     recipe = recipe_from(meta['recipe'])
-    return Generator(recipe, meta['classes'], nets['E'], nets['G'], jury_of(folder, recipe, meta['classes']), MADE | meta)
+    return Generator(recipe, meta['classes'], nets['E'], nets['G'], jury_of(folder, recipe, meta['classes']), meta)
 
 # %% ../nbs/10_cgan.ipynb #00000057
 PAPER = {('S2I-C', 'train'): '.8737', ('S2I-C', 'test'): '.7556', ('S2I-A', 'train'): '.1063', ('S2I-A', 'test'): '.1095',   # Table 5

@@ -231,10 +231,11 @@ def group_html(
     rows: list,  # rows of results of one system on one data set
 ):
     "The rows of one system, under its name and what it took."
-    r = rows[0]
+    r, seeds = rows[0], rows[0].get('seeds') or 1
     facts = [r.get('direction'), r.get('data'), r.get('split'), f'n = {r["n"]:,}' if r.get('n') else None,
+             f'{r["songs"]} songs' if r.get('songs') else None,
              f'{r["steps"]:,} steps' if r.get('steps') else None, f'{r["minutes"]:.1f} min' if r.get('minutes') else None,
-             r.get('device'), f'seed {r["seed"]}' if r.get('seed') is not None else None]
+             r.get('device'), f'{seeds} seeds' if seeds > 1 else f'one seed: {r["seed"]}' if r.get('seed') is not None else None]
     words = ' · '.join(html.escape(str(f)) for f in facts if f)
     head = f'<tr><th scope="rowgroup" colspan="7">{name(r["system"].replace("+", " + "))} <span class="note">{words}</span></th></tr>'
     return f'<tbody class="group">{head}{"".join(map(row_html, rows))}</tbody>'
@@ -269,8 +270,9 @@ def stat_html(
 NOTES = (
     'A <b>judge</b> is a separate network, trained on real training pairs only, that names the instrument; no part of it is in the network it judges. '
     '<b>Ceiling</b>: the same judge on real pairs of the same unseen songs. <b>Chance</b>: a blind guess. '
-    'Intervals are bootstrapped over songs, not over frames, because the frames of one song are nearly alike.',
-    '<b>Paper</b>: the figure printed by Chen et al. (2017) for Sub-URMP, by another judge on other recordings and another split. '
+    'Intervals are bootstrapped over songs, not over frames, because the frames of one song are nearly alike. '
+    'Where a line says <b>one seed</b>, the network was trained once: another training gives another figure, and the interval does not know how far off.',
+    '<b>Paper</b>: the figure printed for this recipe on Sub-URMP, by another judge on other recordings and another split. '
     'It is there for orientation; the two cannot be compared as better or worse.')
 
 # %% ../nbs/14_demo.ipynb #00000031
@@ -303,8 +305,9 @@ def gallery_html(
 ):
     "The whole page as text."
     stats = ''.join(stat_html(r) for r in rows if r['metric'] == 'balanced_accuracy')
+    notes = NOTES if any(r.get('paper') for r in rows) else NOTES[:1]
     bodies = dict(songs=''.join(map(film_html, films)), s2i=cases_html(drawn), i2s=cases_html(heard),
-                  table=table_html(rows) + ''.join(f'<p class="note">{n}</p>' for n in NOTES) if rows else '')
+                  table=table_html(rows) + ''.join(f'<p class="note">{n}</p>' for n in notes) if rows else '')
     parts = ''.join(section(k, *TEXTS[k], b) for k, b in bodies.items())
     links = ''.join(f'<a href="#{k}">{TEXTS[k][0]}</a>' for k, b in bodies.items() if b)
     return page(about=html.escape(about), mosaic=mosaic_html(drawn), stats=f'<div class="stats">{stats}</div>' if stats else '', parts=parts, links=links)

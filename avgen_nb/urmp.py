@@ -55,7 +55,7 @@ def square(image,       # PIL image
 # %% ../nbs/05_urmp.ipynb #0000000d
 SMALLEST = 16  # pixels on the shorter side: a smaller picture is refused
 
-def read_picture(path,        # png, jpg … of any mode: grey, palette, RGBA, CMYK, 16-bit
+def read_picture(path,        # png, jpg …: grey, palette, RGB, RGBA, CMYK of 8 bits, grey of 16
                  size=64,     # pixels of the result's side
                  across=.5):  # where the square crop lies: 0 left, 0.5 centre, 1 right
     "uint8 (3, size, size): the square crop of a picture; a bad file is one sentence that names it."
