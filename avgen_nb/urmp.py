@@ -586,10 +586,13 @@ def read_json(path):
 def write_json(path, value):
     "Write whole or not at all, even if the power fails."
     part = path.with_name('.' + path.name)
-    with open(part, 'w') as f:
-        json.dump(value, f)
-        f.flush(); os.fsync(f.fileno())
-    os.replace(part, path)
+    try:
+        with open(part, 'w') as f:
+            json.dump(value, f)
+            f.flush(); os.fsync(f.fileno())
+        os.replace(part, path)
+    except OSError as e: raise OSError(e.errno, e.strerror, str(path)) from None
+    finally: part.unlink(missing_ok=True)
 
 def fresh(store, want):  # folder, what `wanted` gives
     "Is this store finished, and of just this tree, code, size and crop?"
