@@ -175,9 +175,9 @@ def files(source):
         paths, bad = spread(args.files, DOORS[source].endings), 0
         with count(len(paths)) as bar:
             for made in make_from_files(paths, run_for(source, args.model), args.out, args.seed):
-                with bar.external_write_mode():
-                    if made.problem: bad += 1; say(made.problem)
-                    else: print(f'{made.given}\t{made.judged}\t{made.probability:.3f}', flush=True)
+                bar.clear()
+                if made.problem: bad += 1; say(made.problem)
+                else: print(f'{made.given}\t{made.judged}\t{made.probability:.3f}', flush=True)
                 bar.update()
         return 2 if bad else 0
     return run
