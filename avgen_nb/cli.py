@@ -172,9 +172,9 @@ def files(source):
     "Make the other modality of each file (`demo.make_from_files`); one line a file: file, judged instrument, probability."
     def run(args):
         from avgen_nb.demo import DOORS, make_from_files, run_for, spread
-        paths, bad = spread(args.files, DOORS[source].endings), 0
+        paths, model, bad = spread(args.files, DOORS[source].endings), run_for(source, args.model), 0
         with count(len(paths)) as bar:
-            for made in make_from_files(paths, run_for(source, args.model), args.out, args.seed):
+            for made in make_from_files(paths, model, args.out, args.seed):
                 bar.clear()
                 if made.problem: bad += 1; say(made.problem)
                 else: print(f'{made.given}\t{made.judged}\t{made.probability:.3f}', flush=True)
