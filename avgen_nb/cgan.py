@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDED', 'S2I_N_GUIDED', 'I2S_GUIDED', 'RECIPES',
            'CHEN_S2I_POSE', 'CHEN_I2S_POSE', 'POSE', 'S2I_POSE_GUIDED', 'I2S_POSE_GUIDED', 'PAPER', 'mismatched',
-           'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'pitch_in',
-           'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator', 'judge_of',
-           'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of', 'finish_run',
-           'keep_run', 'recipe_from', 'nets_of', 'jury_of', 'load_run', 'evaluate_run', 'shipped_folder',
+           'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'numbers_of', 'encoder_for',
+           'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
+           'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of',
+           'finish_run', 'keep_run', 'recipe_from', 'nets_of', 'jury_of', 'load_run', 'evaluate_run', 'shipped_folder',
            'shipped_names', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from . import __version__
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Encoder
-from .training import fit, home_of, load_nets, save_nets
+from .training import checkpoints, describe_pairs, fit, home_of, load_nets, nets_identity, save_nets
 
 # %% ../nbs/10_cgan.ipynb #00000008
 def mismatched(
@@ -129,6 +129,11 @@ def steps_for(recipe, budget, phase='steps'):
     if budget not in table: raise ValueError(f"There is no budget '{budget}'; choose one of {', '.join(table)}.")
     return table[budget]
 
+# %% ../nbs/10_cgan.ipynb #a10c0001
+def numbers_of(recipe) -> dict:
+    "Every number of a recipe but how long it runs: what a task tells of itself."
+    return {k: v for k, v in asdict(recipe).items() if k not in ('steps', 'encoder_steps')}
+
 # %% ../nbs/10_cgan.ipynb #00000034
 def encoder_for(modality, recipe, classes):
     "An untrained encoder as the recipe wants it."
@@ -160,13 +165,14 @@ class EncoderTask:
 
     def describe(self):
         aim = ' that names the pitch too' if self.recipe.aim == 'pitch' else ''
-        return dict(task=f'encoder of {self.modality.name}s{aim}', plan=list(self.recipe.plan), classes=list(self.pairs.classes))
+        own = {k: getattr(self.recipe, k) for k in ('plan', 'norm', 'hidden', 'phi', 'keep', 'encoder_rate', 'encoder_batch')}
+        return dict(task=f'encoder of {self.modality.name}s{aim}', **own, vary=self.recipe.varied(self.modality), **describe_pairs(self.pairs))
 
     def draw(self, loop):
-        batch = self.pairs.batch(loop.draw(self.pairs, self.recipe.encoder_batch), loop.generator)
+        batch = loop.batch(self.pairs, self.recipe.encoder_batch)
         x = getattr(batch, self.modality.name)
         vary = self.recipe.varied(self.modality)
-        return (self.modality.vary(x, loop.generator, vary) if vary else x), batch.label, pitch_in(self.pairs, batch)
+        return (self.modality.vary(x, loop, vary) if vary else x), batch.label, pitch_in(self.pairs, batch)
 
     def step(self, batch, loop):
         x, label, pitch = batch
@@ -220,7 +226,8 @@ class CrossModalGAN:
         self.averaged = ('G',) if recipe.average else ()
 
     def describe(self):
-        return dict(task='gan', recipe=self.recipe.name, classes=list(self.pairs.classes) if self.pairs else None)
+        nets = dict(encoder=nets_identity(self.E), guide=self.guide and nets_identity(self.guide))
+        return dict(task=type(self).__name__, recipe=numbers_of(self.recipe), **nets, **describe_pairs(self.pairs))
 
     @torch.no_grad()
     def code(self, x):
@@ -229,12 +236,17 @@ class CrossModalGAN:
 
     def draw(self, loop):
         "Real targets, the codes of their partners, and labels."
-        batch = self.pairs.batch(loop.draw(self.pairs, self.recipe.batch), loop.generator)
+        batch = loop.batch(self.pairs, self.recipe.batch)
         given, real = getattr(batch, self.source.name), getattr(batch, self.target.name)
-        if self.recipe.vary: given = self.source.vary(given, loop.generator, self.recipe.vary)
+        if self.recipe.vary: given = self.source.vary(given, loop, self.recipe.vary)
         with loop.autocast(): phi = self.code(given)
         plain = self.recipe.wrong == self.recipe.aim == 'instrument'
         return (real, phi, batch.label) if plain else (real, phi, batch.label, pitch_in(self.pairs, batch))
+
+    def wrong(self, phi, label, pitch, loop):
+        "For each item the code of another of the batch, or of other processes' batches, that does not belong to it."
+        key, apart = (label, 1) if self.recipe.wrong == 'instrument' else (pitch[0], self.recipe.apart)
+        return loop.whole(phi)[loop.share(mismatched(loop.whole(key), loop.generator, apart))]
 
     def step(self, batch, loop):
         "One step of D and one of G."
@@ -243,8 +255,7 @@ class CrossModalGAN:
         d_loss, g_loss = GAMES[self.recipe.game]
         if self.recipe.decay:
             for k, rate in zip('GD', self.recipe.rates): self.optimizers[k].param_groups[0]['lr'] = rate * (1 - loop.fraction)
-        key = (label, 1) if self.recipe.wrong == 'instrument' else (pitch[0], self.recipe.apart)
-        wrong = phi[mismatched(key[0], loop.generator, key[1])] if self.recipe.mismatch else None
+        wrong = self.wrong(phi, label, pitch, loop) if self.recipe.mismatch else None
         with loop.autocast():
             fake = G(torch.cat([phi, loop.randn(len(phi), self.recipe.z)], 1))
             h = D.trunk(real)
@@ -257,7 +268,7 @@ class CrossModalGAN:
         far = (fake.float() - real).abs().mean()
         more, losses = self.recipe.match * (1 - .8 * loop.fraction) * far, dict(D=loss_d, G=loss_g, far=far)
         if self.recipe.guide:
-            with loop.autocast(): named = self.guide(self.target.vary(fake, loop.generator, self.recipe.guide_vary))
+            with loop.autocast(): named = self.guide(self.target.vary(fake, loop, self.recipe.guide_vary))
             losses['named'] = naming_loss(named, label, pitch[0] if pitch else None, self.recipe)
             more = more + self.recipe.guide * losses['named']
         loop.update('G', loss_g + more)
@@ -331,12 +342,12 @@ def train_encoders(
     wanted: dict,          # modality → recipe
     data: dict,            # splits
     folder: str,           # where each gets a folder for its checkpoints
-    minutes: float = None, # of all together; none: what the budget says
+    minutes: float = None, # of all together; none: what the budget says; 0: they are taken as they are
     budget: str = 'cpu',   # 'test', 'cpu' or 'gpu'
     **options,             # of `fit`
 ):
     "The encoders that a game begins with, and how many minutes each took."
-    long = lambda r: dict(minutes=minutes / len(wanted)) if minutes else dict(steps=steps_for(r, budget, 'encoder_steps'))
+    long = lambda r: dict(minutes=minutes / len(wanted)) if minutes is not None else dict(steps=steps_for(r, budget, 'encoder_steps'))
     made = [train_encoder(m, r, data, Path(folder)/('encoder-' + m.name + r.aim.removeprefix('instrument')), **long(r), **options) for m, r in wanted.items()]
     return [E for E, _ in made], [spent for _, spent in made]
 
@@ -360,7 +371,8 @@ def train_run(
     train = of_instrument(data['train'], only, recipe)
     source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
     wanted = {m: recipe for m in ([source, target] if recipe.guide else [source])}
-    nets, spent = train_encoders(wanted, data, encoders or out, minutes and .4 * minutes, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
+    first = 0 if resume and checkpoints(out/'game') else minutes and .4 * minutes   # a game that has begun keeps its encoders
+    nets, spent = train_encoders(wanted, data, encoders or out, first, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
     torch.manual_seed(seed)
     game = CrossModalGAN(source, target, recipe, nets[0], train, *nets[1:])
     length = dict(minutes=.6 * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))

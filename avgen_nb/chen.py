@@ -215,9 +215,10 @@ class AutoencoderTask(EncoderTask):
     def __init__(self, modality, recipe, pairs, width=16):
         super().__init__(modality, recipe, pairs)
         self.nets['R'] = R = Decoder(modality, recipe.phi, width)
+        self.width = width
         self.optimizers['E'].add_param_group(dict(params=list(R.parameters())))
 
-    def describe(self): return super().describe() | dict(task=f'autoencoder of {self.modality.name}s')
+    def describe(self): return super().describe() | dict(task=f'autoencoder of {self.modality.name}s', width=self.width)
 
     def step(self, batch, loop):
         x, *_ = batch

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 from .nets import MODALITIES
 from .orchestra import cache_folder, code_hash, keep
-from .training import fit, load_nets, save_nets
+from .training import describe_pairs, everywhere, fit, load_nets, save_nets
 
 # %% ../nbs/08_judges.ipynb #00000007
 def recalls(true,      # (N,) class of each item
@@ -191,9 +191,13 @@ class JudgeTask:
         self.modality, self.smoothing, self.strength = MODALITIES[judge.modality], smoothing, strength
         self.nets = dict(judge=judge)
         self.optimizers = dict(judge=torch.optim.AdamW(judge.parameters(), lr=lr, weight_decay=.02))
+    def describe(self):
+        own = {k: getattr(self, k) for k in ('batch', 'lr', 'smoothing', 'strength')}
+        net = {k: getattr(self.judge, k) for k in ('width', 'stride')}
+        return dict(task=f'judge of {self.modality.name}s', **net, **own, **describe_pairs(self.pairs))
     def draw(self, loop):
-        batch = self.pairs.batch(loop.draw(self.pairs, self.batch), loop.generator)
-        x = self.modality.vary(getattr(batch, self.modality.name), loop.generator, self.strength)
+        batch = loop.batch(self.pairs, self.batch)
+        x = self.modality.vary(getattr(batch, self.modality.name), loop, self.strength)
         return x.contiguous(memory_format=torch.channels_last), batch.label
     def step(self, batch, loop):
         for group in self.optimizers['judge'].param_groups: group['lr'] = self.lr * warm_cosine(loop.fraction)
@@ -339,7 +343,8 @@ def judge_for(modality,    # 'picture' or 'sound'
     settings = [code_hash('judges', 'nets', 'sound', 'training'), modality, steps or STEPS[modality], seed]
     key = '-'.join(map(str, settings + [p.identity[:8] for p in pairs.values()]))
     path = cache_folder() / f'judge-{key}.safetensors'
-    if cache and (kept := kept_judge(path)): return kept.to(pairs['train'].device)
+    kept = kept_judge(path) if cache else None
+    if everywhere(kept is not None): return kept.to(pairs['train'].device)
     judge = train_judge(modality, pairs['train'], pairs.get('dev'), steps, seed=seed, quiet=quiet)
     judge.meta['ceiling'] = ceiling_of(judge, pairs['test'])
     if cache: keep(lambda: save_judge(judge, path), path)

@@ -99,7 +99,7 @@ def test_without_known_pitch_another_song_is_another_pose(data):
 def test_encoders_of_two_aims_are_not_taken_for_one_another(data, tmp_path):
     one, other = (dict(recipe=tiny(name), data=data, out=tmp_path, steps=2, resume=True, quiet=True) for name in ('S2I-C+guide', 'S2I-pose+guide'))
     cgan.train_encoder(SOUND, **one)
-    with pytest.warns(UserWarning, match='another run'), pytest.raises(ValueError, match='names the pitch too'): cgan.train_encoder(SOUND, **other)
+    with pytest.raises(ValueError, match='another run.*names the pitch too'): cgan.train_encoder(SOUND, **other)
 
 
 def test_naming_loss_by_hand():
