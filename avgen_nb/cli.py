@@ -222,8 +222,8 @@ def check_split(
 
 def data_name(args):  # with data, sounds, size
     "What a row calls the data that were named on the command line."
-    size = f' ({args.size})' if args.size and not (args.sounds or args.data not in (None, 'orchestra')) else ''
-    return (args.sounds or args.data or 'orchestra') + size
+    name = args.sounds or args.data or 'orchestra'
+    return f'{name} {args.size}' if name == 'orchestra' and args.size not in (None, 'default') else name
 
 # %% ../nbs/15_cli.ipynb #0000001e
 COMMANDS = {

@@ -138,7 +138,7 @@ def test_rows_say_which_data_were_named(calls, tmp_path):
     from avgen_nb.metrics import Row, read_rows
     sys.modules['avgen_nb.cgan'].evaluate_run = lambda run, data, split: [Row('S2I-C+guide', data='as trained', metric='balanced_accuracy', value=.9)]
     for more in ([], ['--size', 'small'], ['--data', 'D'], ['--sounds', 'S', '--pictures', 'orchestra']): assert cli.main(['evaluate', str(tmp_path), *more]) == 0
-    assert [r.data for r in read_rows(tmp_path/'results.jsonl')] == ['as trained', 'orchestra (small)', 'D', 'S']
+    assert [r.data for r in read_rows(tmp_path/'results.jsonl')] == ['as trained', 'orchestra small', 'D', 'S']
 
 
 @pytest.mark.parametrize('text', [b'no json\n', b'{"system": "a"\n', b'[1]\n', b'\xff\xfe\x00', b'{"other": 1}\n'])
