@@ -121,7 +121,8 @@ def data_of(
 # %% ../nbs/15_cli.ipynb #00000015
 def train_options(p):
     "Options of `avgen train`."
-    p.add_argument('recipe', metavar='RECIPE', help='S2I-C+guide, I2S+guide, CMCGAN+guide, …, or a recipe of a paper as it stands: S2I-C, I2S, CMCGAN, …; an unknown name lists them all')
+    p.add_argument('recipe', metavar='RECIPE', help='S2I-C+guide, I2S+guide, CMCGAN+guide, …, or a recipe of a paper as it stands: '
+                   'S2I-C, I2S, CMCGAN, …; an unknown name lists them all')
     data_options(p)
     p.add_argument('--out', metavar='DIR', help='folder of the run (default: runs/RECIPE)')
     p.add_argument('--steps', type=positive(int), metavar='N', help='how long, in steps …')
@@ -191,7 +192,8 @@ def count(total: int, after: float = 3.):  # files; seconds of work after which 
 def evaluate_options(p):
     "Options of `avgen evaluate`."
     p.add_argument('run', metavar='RUN', help='folder of a run')
-    p.add_argument('--split', default='test', choices=('dev', 'test', 'exam'), help='which songs: those the run is tested on (default: test), or the exam, a world of another seed')
+    p.add_argument('--split', default='test', choices=('dev', 'test', 'exam'),
+                   help='which songs (default: test); exam: those of a world of another seed')
     data_options(p, 'those it was trained with')
 
 def evaluate(args):
@@ -216,7 +218,8 @@ def check_split(
     run,          # as `cgan.load_run` gives it
 ):
     "Refuse data beside the exam, and a run that does not say what it was trained with."
-    if given and args.split == 'exam': raise ValueError('--split exam is a world of its own; leave --data, --sounds, --pictures and --size out.')
+    if given and args.split == 'exam':
+        raise ValueError('--split exam is a world of its own; leave --data, --sounds, --pictures and --size out.')
     if not given and not run.meta.get('opened') and args.split != 'exam':
         raise ValueError(f'{args.run} does not say what it was trained with; name it with --data, or with --sounds and --pictures.')
 

@@ -618,7 +618,7 @@ def heard_film(
 
 # %% ../nbs/14_demo.ipynb #0000005b
 SIZES = dict(test='small', cpu='default', gpu='default')   # the orchestra for each budget
-JUDGE_STEPS = dict(test=20, cpu=None, gpu=None)            # of the judges' training; None: as lesson 08 does, which for this world means those of the package
+JUDGE_STEPS = dict(test=20, cpu=None, gpu=None)            # of the judges' training; None: those of the package
 
 def size_for(
     budget: str,  # 'test', 'cpu' or 'gpu'
@@ -789,7 +789,9 @@ def run_for(
     from avgen_nb.cgan import load_run, shipped_folder, shipped_names
     if folder is None: return newest_run(source) or packaged_run(source)
     place = Path(folder) if Path(folder).is_dir() else shipped_folder(folder)
-    if not place: raise ValueError(f'{folder} is no folder of a run and no model of the package; give --model a folder such as runs/S2I-C+guide, or one of {", ".join(shipped_names())}.')
+    if not place:
+        raise ValueError(f'{folder} is no folder of a run and no model of the package; '
+                         f'give --model a folder such as runs/S2I-C+guide, or one of {", ".join(shipped_names())}.')
     run = load_run(next(place.glob(f'{source}-*'), place))
     if run.source.name != source: raise ValueError(f'{folder} takes a {run.source.name} and makes a {run.target.name}, but a {source} was given; use `avgen {run.target.name}`.')
     return run

@@ -99,8 +99,10 @@ LONGEST = 3600         # seconds that are read at once: an hour is 0.6 GB
 
 def _check_header(path, rate, seconds):
     "Refuse what would never end, or not fit into memory, before it is read."
-    if not RATES[0] <= rate <= RATES[1]: raise BadFile(path, f'says {rate:,} samples a second; give a file of {RATES[0]:,} to {RATES[1]:,}')
-    if seconds > LONGEST: raise BadFile(path, f'holds {seconds / 3600:.1f} hours of sound; cut it into parts of at most {LONGEST / 3600:.0f} hour')
+    if not RATES[0] <= rate <= RATES[1]:
+        raise BadFile(path, f'says {rate:,} samples a second; give a file of {RATES[0]:,} to {RATES[1]:,}')
+    if seconds > LONGEST:
+        raise BadFile(path, f'holds {seconds / 3600:.1f} hours of sound; cut it into parts of at most {LONGEST / 3600:.0f} hour')
 
 def _decode(path):
     "Samples (T, channels) and rate of a sound file, or one sentence why not."
@@ -122,8 +124,9 @@ LOUDEST = 2. ** 31  # the largest sample of a file whose numbers were whole ones
 def _check_samples(path, data):
     "Refuse numbers that are no sound. Silence is left to those who ask for a picture of it."
     if not torch.isfinite(data).all(): raise BadFile(path, 'holds samples that are NaN or infinite; export it again as 16-bit PCM')
-    if data.abs().max() > LOUDEST: raise BadFile(path, f'holds samples far outside [-1, 1], up to {data.abs().max():.0e}; export it again as 16-bit PCM')
-    if data.std(0, correction=0).max() < 1e-5 <= data.abs().max(): raise BadFile(path, 'holds no sound, only a constant; record it again')
+    if (top := data.abs().max()) > LOUDEST:
+        raise BadFile(path, f'holds samples far outside [-1, 1], up to {top:.0e}; export it again as 16-bit PCM')
+    if data.std(0, correction=0).max() < 1e-5 <= top: raise BadFile(path, 'holds no sound, only a constant; record it again')
 
 def read_sound(path,          # wav, flac, ogg or mp3; any rate, any number of channels
                shortest=.05): # seconds below which a recording is refused
