@@ -436,6 +436,8 @@ def load_run(
 ):
     "The trained model in a folder."
     folder = Path(folder)
+    inside = sorted(str(p.parent) for p in folder.glob('*/model.safetensors'))
+    if inside and not (folder/'model.safetensors').is_file(): raise ValueError(f'{folder} holds several runs: give one of {", ".join(inside)}.')
     if not (folder/'model.safetensors').is_file():
         raise ValueError(f'{folder} holds no finished run (no model.safetensors in it); train one there, or resume it.')
     nets, meta = load_nets(folder/'model.safetensors', nets_of)

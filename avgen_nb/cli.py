@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['COMMANDS', 'HELP', 'Parser', 'frame_size', 'positive', 'seed_number', 'demo_options', 'demo', 'export_options',
            'export', 'share', 'prepare_options', 'prepare', 'data_options', 'data_of', 'train_options', 'train',
-           'check_run_folder', 'files_options', 'files', 'count', 'evaluate_options', 'evaluate', 'check_split',
-           'data_name', 'make_parser', 'say', 'main']
+           'check_run_folder', 'files_options', 'files', 'readable', 'count', 'evaluate_options', 'evaluate',
+           'check_split', 'data_name', 'make_parser', 'say', 'main']
 
 # %% ../nbs/15_cli.ipynb #00000004
-import argparse, sys, warnings
+import argparse, os, sys, warnings
 from pathlib import Path
 
 # %% ../nbs/15_cli.ipynb #00000006
@@ -178,10 +178,14 @@ def files(source):
             for made in make_from_files(paths, model, args.out, args.seed):
                 bar.clear()
                 if made.problem: bad += 1; say(made.problem)
-                else: print(f'{made.given}\t{made.judged}\t{made.probability:.3f}', flush=True)
+                else: print(f'{readable(made.given)}\t{made.judged}\t{made.probability:.3f}', flush=True)
                 bar.update()
         return 2 if bad else 0
     return run
+
+def readable(path: str):
+    "A file's name as text, whatever its bytes are."
+    return os.fsencode(path).decode(errors='replace')
 
 def count(total: int, after: float = 3.):  # files; seconds of work after which it is shown
     "Files done and the time left, for who looks at a terminal."

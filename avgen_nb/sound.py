@@ -110,7 +110,7 @@ def _decode(path):
     check_file(path, 'sound file')
     if path.stat().st_size == 0: raise BadFile(path, 'is an empty file; copy or record it again')
     try:
-        with sf.SoundFile(path) as file:
+        with sf.SoundFile(os.fsencode(path)) as file:   # a name need not be UTF-8
             _check_header(path, rate := file.samplerate, file.frames / max(1, rate))
             data = file.read(dtype='float32', always_2d=True)
     except BadFile: raise

@@ -73,7 +73,7 @@ def read_picture(path,        # png, jpg …: grey, palette, RGB, RGBA, CMYK of 
 _opening = threading.Lock()   # warnings are filtered for the whole process
 
 def open_picture(path):
-    "A picture file, its pixels not yet read; refused if they are more than Pillow takes for honest."
+    "A picture file, its pixels not yet read; one of more than 89 million, Pillow's limit, is refused."
     with _opening, warnings.catch_warnings():
         warnings.simplefilter('error', Image.DecompressionBombWarning)
         try: return Image.open(path)

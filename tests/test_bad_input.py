@@ -400,6 +400,15 @@ def test_a_judge_that_does_not_fit(tmp_path, changed, words):
     assert '\n' not in str(e.value) and 'judge.safetensors' in str(e.value)
 
 
+def test_a_folder_of_several_runs_names_them(tmp_path, capsys):
+    for way in ('sound-picture', 'picture-sound'):
+        (tmp_path / way).mkdir()
+        tiny_run(tmp_path / way)
+    assert main(['evaluate', str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert err.count('\n') == 1 and f'{tmp_path}/picture-sound, {tmp_path}/sound-picture' in err
+
+
 def test_a_cmcgan_whose_directions_are_swapped(tmp_path):
     for way in ('sound-picture', 'picture-sound'):
         (tmp_path / way).mkdir()
@@ -550,6 +559,15 @@ def test_one_bad_path_does_not_end_the_batch(notes, tmp_path, capsys):
     for name, line, words in zip(names, err.splitlines(), ('too long', 'leads back to itself', 'a pipe', 'is a folder', 'a device', 'no such sound file')):
         assert str(name) in line and words in line
     assert [p.name for p in (tmp_path / 'made').iterdir()] == ['a.png']
+
+
+def test_a_name_that_is_no_text(notes, tmp_path, capsys):
+    folder, draw = notes
+    try: shutil.copy(folder / 'a.wav', odd := os.fsdecode(os.fsencode(folder) + b'/o\xff.wav'))
+    except OSError: pytest.skip('this file system wants names that are text')
+    assert draw(odd, folder / 'a.wav') == 0
+    out, err = capsys.readouterr()
+    assert 'o\ufffd.wav\ttuba' in out and out.count('\n') == 2 and err == '' and len(list((tmp_path / 'made').iterdir())) == 2
 
 
 def test_a_name_that_is_too_long_for_its_result_is_told_and_skipped(notes, tmp_path, capsys):
