@@ -8,12 +8,12 @@ __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDE
            'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'numbers_of', 'encoder_for',
            'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
            'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of',
-           'finish_run', 'keep_run', 'recipe_from', 'load_run', 'scored_pairs', 'evaluate_run', 'shipped_folder',
-           'shipped_names', 'shipped']
+           'finish_run', 'keep_run', 'recipe_from', 'nets_of', 'jury_of', 'load_run', 'scored_pairs', 'evaluate_run',
+           'shipped_folder', 'shipped_names', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
 import json, math, os, time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -422,24 +422,47 @@ def keep_run(out, model):
 # %% ../nbs/10_cgan.ipynb #00000054
 def recipe_from(values):
     "A recipe as JSON gives it back."
+    unknown = sorted(set(values) - {f.name for f in fields(Recipe)})
+    if unknown: raise ValueError(f"its recipe has {', '.join(unknown)}, which this version of avgen_nb does not know; install a newer one")
     return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+# %% ../nbs/10_cgan.ipynb #9e404239
+def nets_of(
+    meta: dict,  # of a model file
+):
+    "The encoder and the generator that a model file describes, without their weights."
+    if not isinstance(meta.get('recipe'), dict): raise ValueError('it has no recipe, so it is no trained model')
+    classes, recipe = meta.get('classes'), recipe_from(meta['recipe'])
+    if not isinstance(classes, list) or not classes: raise ValueError('it has no list of classes, so nobody knows which instruments it is for')
+    return dict(E=encoder_for(MODALITIES[recipe.source], recipe, classes),
+                G=Decoder(MODALITIES[recipe.target], recipe.phi + recipe.z, recipe.width))
+
+def jury_of(
+    folder: Path,  # of a run
+    recipe,        # of its model
+    classes,       # names of its instruments
+):
+    "The judge beside a model, or the package's own where there is none; one that does not fit is refused."
+    from avgen_nb.judges import load_judge, package_judge
+    path = folder/'judge.safetensors'
+    judge, who = (load_judge(path), path) if path.exists() else (package_judge(recipe.target), f"{path} is missing, and the package's judge")
+    if judge.modality != recipe.target: raise ValueError(f'{who} judges {judge.modality}s, but the model makes {recipe.target}s; give it a judge of those.')
+    if judge.classes != tuple(classes): raise ValueError(f'{who} names other classes than the model; give it a judge of the same.')
+    return judge
 
 # %% ../nbs/10_cgan.ipynb #00000056
 def load_run(
     folder: str,  # of a finished run
 ):
     "The trained model in a folder."
-    from avgen_nb.judges import load_judge, package_judge
     folder = Path(folder)
+    inside = sorted(str(p.parent) for p in folder.glob('*/model.safetensors'))
+    if inside and not (folder/'model.safetensors').is_file(): raise ValueError(f'{folder} holds several runs: give one of {", ".join(inside)}.')
     if not (folder/'model.safetensors').is_file():
         raise ValueError(f'{folder} holds no finished run (no model.safetensors in it); train one there, or resume it.')
-    weights, meta = load_nets(folder/'model.safetensors')
+    nets, meta = load_nets(folder/'model.safetensors', nets_of)
     recipe = recipe_from(meta['recipe'])
-    E = encoder_for(MODALITIES[recipe.source], recipe, meta['classes'])
-    G = Decoder(MODALITIES[recipe.target], recipe.phi + recipe.z, recipe.width)
-    E.load_state_dict(weights['E']); G.load_state_dict(weights['G'])
-    jury = load_judge(folder/'judge.safetensors') if (folder/'judge.safetensors').exists() else package_judge(recipe.target)
-    return Generator(recipe, meta['classes'], E, G, jury, meta)
+    return Generator(recipe, meta['classes'], nets['E'], nets['G'], jury_of(folder, recipe, meta['classes']), meta)
 
 # %% ../nbs/10_cgan.ipynb #00000057
 PAPER = {('S2I-C', 'train'): '.8737', ('S2I-C', 'test'): '.7556', ('S2I-A', 'train'): '.1063', ('S2I-A', 'test'): '.1095',   # Table 5

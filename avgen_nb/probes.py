@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from .judges import Residual, in_parts, lone_songs, warm_cosine
 from .metrics import Row, device_name
 from .nets import hide, recolour, shake
-from .orchestra import cache_folder, code_hash
+from .orchestra import cache_folder, code_hash, keep
 from .players import INSTRUMENTS, KEYPOINTS, RANGES
 from .sound import FRAMES, N_MELS, augment_lms, draw_numbers
 from .training import describe_pairs, everywhere, fit, load_nets, save_nets
@@ -282,7 +282,7 @@ def probe_for(kind,        # 'pose' or 'pitch'
     kept = kept_probe(path) if cache else None
     if everywhere(kept is not None): return kept
     probe = train_probe(kind, pairs['train'], steps, seed, quiet)
-    if cache: save_probe(probe, path)
+    if cache: keep(lambda: save_probe(probe, path), path)
     return probe
 
 # %% ../nbs/09c_probes.ipynb #00000041
