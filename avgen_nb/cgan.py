@@ -396,7 +396,7 @@ def load_run(
     folder: str,  # of a finished run
 ):
     "The trained model in a folder."
-    from avgen_nb.judges import load_judge
+    from avgen_nb.judges import load_judge, package_judge
     folder = Path(folder)
     if not (folder/'model.safetensors').is_file():
         raise ValueError(f'{folder} holds no finished run (no model.safetensors in it); train one there, or resume it.')
@@ -405,7 +405,8 @@ def load_run(
     E = encoder_for(MODALITIES[recipe.source], recipe, meta['classes'])
     G = Decoder(MODALITIES[recipe.target], recipe.phi + recipe.z, recipe.width)
     E.load_state_dict(weights['E']); G.load_state_dict(weights['G'])
-    return Generator(recipe, meta['classes'], E, G, load_judge(folder/'judge.safetensors'), meta)
+    jury = load_judge(folder/'judge.safetensors') if (folder/'judge.safetensors').exists() else package_judge(recipe.target)
+    return Generator(recipe, meta['classes'], E, G, jury, meta)
 
 # %% ../nbs/10_cgan.ipynb #00000057
 PAPER = {('S2I-C', 'train'): '.8737', ('S2I-C', 'test'): '.7556', ('S2I-A', 'train'): '.1063', ('S2I-A', 'test'): '.1095',   # Table 5

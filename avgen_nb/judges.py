@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['STEPS', 'STRIDE', 'SHAPE', 'recalls', 'balanced_accuracy', 'chance', 'majority', 'confusion', 'show_confusion',
-           'song_units', 'song_interval', 'Residual', 'ResidualNet', 'in_parts', 'Judge', 'JudgeTask', 'warm_cosine',
-           'answers', 'ceiling_of', 'train_judge', 'save_judge', 'load_judge', 'identity', 'kept_judge', 'judge_for',
+           'song_units', 'song_draws', 'lone_songs', 'song_interval', 'Residual', 'ResidualNet', 'in_parts', 'Judge',
+           'JudgeTask', 'warm_cosine', 'answers', 'judge_labels', 'ceiling_of', 'train_judge', 'save_judge',
+           'load_judge', 'outline', 'same_outline', 'kept_judge', 'package_judge', 'world_judge', 'judge_for',
            'judges_for']
 
 # %% ../nbs/08_judges.ipynb #00000004
-import hashlib
+import math, warnings
 import numpy as np
 import torch
 from torch import nn
@@ -47,8 +48,8 @@ def chance(n_classes  # how many classes a judge may name
 
 def majority(true  # (N,) class of each item
             ):     # float
-    "Plain accuracy of always naming the commonest class."
-    return float(np.bincount(np.asarray(true)).max() / len(true))
+    "Balanced accuracy of always naming one of the classes that occur: 1 where all items are of one class."
+    return 1 / len(np.unique(np.asarray(true)))
 
 # %% ../nbs/08_judges.ipynb #00000010
 def confusion(true,      # (N,) class of each item
@@ -89,20 +90,39 @@ def song_units(true, pred, songs):
     return hits[order], size[order], label[order], start, count
 
 # %% ../nbs/08_judges.ipynb #00000016
+def song_draws(true, pred, songs, seed=0, n=1000):
+    "Balanced accuracy of n redraws of the songs within their classes: (n,)."
+    hits, size, label, start, count = song_units(true, pred, songs)
+    pick = start + (np.random.default_rng(seed).random((n, len(hits))) * count).astype(int)
+    slot = np.eye(label.max() + 1)[label][:, np.unique(label)]
+    return ((hits[pick] @ slot) / (size[pick] @ slot)).mean(1)
+
+# %% ../nbs/08_judges.ipynb #942f4a68
+def lone_songs(true, songs):
+    "How many classes have one song only, and how many classes there are; a warning if there are such."
+    label = np.unique(np.stack([true, songs]), axis=1)[0]
+    size = np.unique(label, return_counts=True)[1]
+    lone = int((size == 1).sum())
+    if lone: warnings.warn(f'{lone} of {len(size)} classes have one song: the interval cannot know how songs of such a class differ; give more songs.', stacklevel=3)
+    return lone, len(size)
+
+# %% ../nbs/08_judges.ipynb #37f1a6ba
 def song_interval(true,    # (N,) class of each item
                   pred,    # (N,) class the judge named
                   songs,   # (N,) song each item comes from
                   seed=0,  # of the resampling
-                  n=1000   # resamples
-                 ):        # (balanced accuracy, low, high): the 95 % bootstrap interval over songs within classes
-    "Balanced accuracy, and how far it may move had we met other songs."
+                  n=1000,  # resamples
+                  runs=None # (N,) which trained model gave each answer; None: one model
+                 ):        # (balanced accuracy, low, high): the 95 % bootstrap interval; nan where nothing can be redrawn
+    "Balanced accuracy, and how far it may move had we met other songs, and trained with other seeds."
     true, pred, songs = (np.asarray(a) for a in (true, pred, songs))
-    value = balanced_accuracy(true, pred, true.max(initial=0) + 1)
-    hits, size, label, start, count = song_units(true, pred, songs)
-    pick = start + (np.random.default_rng(seed).random((n, len(hits))) * count).astype(int)
-    slot = np.eye(label.max() + 1)[label][:, np.unique(label)]
-    scores = ((hits[pick] @ slot) / (size[pick] @ slot)).mean(1)
-    low, high = np.percentile(scores, [2.5, 97.5])
+    runs, n_classes = np.zeros(len(true)) if runs is None else np.asarray(runs), true.max(initial=0) + 1
+    value, each = balanced_accuracy(true, pred, n_classes), [runs == r for r in np.unique(runs)]
+    if len(each) > 1: value = float(np.mean([balanced_accuracy(true[k], pred[k], n_classes) for k in each]))
+    if lone_songs(true, songs) == (1, 1) and len(each) == 1: return value, math.nan, math.nan
+    scores = np.stack([song_draws(true[k], pred[k], songs[k], seed, n) for k in each])   # the same songs for each model
+    drawn = np.random.default_rng((seed, 1)).integers(len(each), size=scores.shape)      # and models redrawn as well
+    low, high = np.percentile(np.take_along_axis(scores, drawn, 0).mean(0), [2.5, 97.5])
     return value, float(low), float(high)
 
 # %% ../nbs/08_judges.ipynb #0000001b
@@ -196,20 +216,28 @@ def answers(judge,     # a Judge
             only=None  # names that may be answered
            ):          # (N,) long: what the judge names, pair by pair
     "The judge's answers on real pairs."
-    def of(index): return judge.predict(getattr(pairs.batch(index), judge.modality), only).argmax(1)
-    every = torch.arange(len(pairs), device=pairs.device)
-    return in_parts(of, every).long().cpu()
+    return pairs.over(lambda batch: judge.predict(getattr(batch, judge.modality), only).argmax(1))
 
 # %% ../nbs/08_judges.ipynb #00000030
+def judge_labels(judge,   # Judge
+                 labels,  # (N,) index into `classes`
+                 classes  # names
+                ):        # (N,) index into the judge's own classes
+    "The labels as the judge numbers them."
+    unknown = [c for c in classes if c not in judge.classes]
+    if unknown: raise ValueError(f"the judge does not know {', '.join(unknown)}; it knows {', '.join(judge.classes)}")
+    return torch.tensor([judge.classes.index(c) for c in classes])[torch.as_tensor(labels).cpu()]
+
 def ceiling_of(judge,     # a Judge
                pairs,     # Pairs of songs it has not met
                only=None, # names that may be answered
                seed=0     # of the bootstrap
-              ):          # dict(value, low, high, n, chance, majority)
-    "Balanced accuracy on real pairs, with its interval over songs, chance and majority."
-    true = pairs.labels.cpu()
-    value, low, high = song_interval(true, answers(judge, pairs, only), pairs.songs.cpu(), seed)
-    return dict(value=value, low=low, high=high, n=len(true), chance=chance(len(only or judge.classes)), majority=majority(true))
+              ):          # dict(value, low, high, n, songs, chance, majority)
+    "Balanced accuracy on these very pairs, with its interval over songs, chance and majority."
+    true, songs = judge_labels(judge, pairs.labels, pairs.classes), pairs.songs.cpu()
+    value, low, high = song_interval(true, answers(judge, pairs, only), songs, seed)
+    return dict(value=value, low=low, high=high, n=len(true), songs=len(songs.unique()),
+                chance=chance(len(only or judge.classes)), majority=majority(true))
 
 # %% ../nbs/08_judges.ipynb #00000032
 STEPS = dict(picture=400, sound=900)            # enough for the orchestra
@@ -257,20 +285,43 @@ def load_judge(path  # a file of `save_judge`
     return judge.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 # %% ../nbs/08_judges.ipynb #00000038
-def identity(pairs  # Pairs
-            ):      # 20 hexadecimal digits
-    "A name that changes when the data do."
-    h = hashlib.blake2b(repr(tuple(pairs.classes)).encode(), digest_size=10)
-    for t in (pairs.labels, pairs.songs, pairs.picture_of, pairs.sound_of, pairs.pictures[::37], pairs.sounds[::37]):
-        h.update(f'{tuple(t.shape)} {t.dtype}'.encode())
-        h.update(t.cpu().contiguous().numpy().tobytes())
-    return h.hexdigest()
+def outline(pairs,    # Pairs
+            modality  # 'picture' or 'sound'
+           ):         # dict of lists, one entry a song: number, class, windows, mean item
+    "What tells songs from others, whatever processor made them."
+    means = pairs.over(lambda batch: getattr(batch, modality).mean((1, 2, 3)))
+    songs, row, size = pairs.songs.cpu().unique(return_inverse=True, return_counts=True)
+    label, mean = (torch.zeros(len(songs)).index_add_(0, row, v.float().cpu()) / size for v in (pairs.labels, means))
+    return dict(songs=songs.tolist(), classes=[pairs.classes[int(k)] for k in label.round()], windows=size.tolist(),
+                means=[round(v, 5) for v in mean.tolist()])
+
+def same_outline(a, b, tolerance=1e-3):  # of the means, where [-1, 1] is all there is
+    "Are these the same songs, up to rounding?"
+    if any(a[k] != b[k] for k in ('songs', 'classes', 'windows')): return False
+    return bool(np.allclose(a['means'], b['means'], atol=tolerance, rtol=0))
 
 # %% ../nbs/08_judges.ipynb #0000003a
 def kept_judge(path):
     "The judge in a file, or None if there is none or it is broken: then it is trained anew."
     try: return load_judge(path)
     except ValueError: return None
+
+def package_judge(modality  # 'picture' or 'sound'
+                 ):         # Judge; `.meta['world']` has the outlines of the songs it learnt from and was tested on
+    "The judge of the built-in world, default size, which comes with the package."
+    from importlib.resources import files
+    return load_judge(str(files('avgen_nb')/'models'/'judges'/f'{modality}.safetensors'))
+
+def world_judge(modality,  # 'picture' or 'sound'
+                pairs      # dict(train=, test=) of Pairs
+               ):          # Judge, or None
+    "The package's judge, if it learnt from these very training songs."
+    judge = package_judge(modality)
+    world, size = judge.meta.pop('world'), len(pairs['train'])
+    if size != sum(world['train']['windows']) or not same_outline(world['train'], outline(pairs['train'], modality)): return None
+    judge = judge.to(pairs['train'].device)
+    if not same_outline(world['test'], outline(pairs['test'], modality)): judge.meta['ceiling'] = ceiling_of(judge, pairs['test'])
+    return judge
 
 # %% ../nbs/08_judges.ipynb #0000003c
 def judge_for(modality,    # 'picture' or 'sound'
@@ -279,10 +330,12 @@ def judge_for(modality,    # 'picture' or 'sound'
               seed=8088,   # the judge's own
               cache=True,  # keep it under the user's cache folder, and use what is there
               quiet=True   # no curve or bar
-             ):            # Judge with its ceiling on the test songs in `.meta['ceiling']`
-    "The judge of one modality of a data set, trained once and kept."
+             ):            # Judge; `.meta['ceiling']` is its score on the test songs, for display: what is scored takes `ceiling_of`
+    "The judge of one modality of a data set: the package's for the built-in world, else trained once and kept."
+    if modality not in MODALITIES: raise ValueError(f"modality is {modality!r}; it must be one of {', '.join(MODALITIES)}")
+    if (steps, seed) == (None, 8088) and (judge := world_judge(modality, pairs)): return judge
     settings = [code_hash('judges', 'nets', 'sound', 'training'), modality, steps or STEPS[modality], seed]
-    key = '-'.join(map(str, settings + [identity(p)[:8] for p in pairs.values()]))
+    key = '-'.join(map(str, settings + [p.identity[:8] for p in pairs.values()]))
     path = cache_folder() / f'judge-{key}.safetensors'
     if cache and (kept := kept_judge(path)): return kept.to(pairs['train'].device)
     judge = train_judge(modality, pairs['train'], pairs.get('dev'), steps, seed=seed, quiet=quiet)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'frechet', 'Given', 'fid', 'kernel_distance', 'kid', 'ball_radius', 'prdc', 'diversity_within',
            'pitch_error_cents', 'in_tune', 'heard_pitch', 'Row', 'row_json', 'read_rows', 'write_rows', 'cell',
-           'rows_to_table', 'html_table', 'device_name', 'judge_labels', 'cloud_rows', 'score_generated']
+           'rows_to_table', 'html_table', 'device_name', 'cloud_rows', 'score_generated']
 
 # %% ../nbs/09_metrics.ipynb #00000004
 import html, json, math, os, platform, warnings
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from .judges import balanced_accuracy, chance, confusion, in_parts, majority, recalls, song_interval
+from .judges import balanced_accuracy, chance, confusion, in_parts, judge_labels, majority, recalls, song_interval
 from .sound import pitches_of
 from .training import write_atomic
 
@@ -150,11 +150,14 @@ class Row:
     split: str = ''
     metric: str = ''
     value: float = None
-    low: float = None       # ends of the 95 % interval over songs
+    low: float = None       # ends of the 95 % interval over songs, and over seeds where there are several
     high: float = None
     n: int = None           # items
-    ceiling: float = None   # the same metric on real held-out items
-    chance: float = None
+    songs: int = None       # songs that the interval is over
+    seeds: int = None       # trained models in the figure; 1: one seed, and the interval knows nothing of others
+    ceiling: float = None   # the same metric on real items of the same split and instruments
+    chance: float = None    # of a blind guess
+    majority: float = None  # of always naming one class that occurs: 1 where there is only one
     paper: str = None       # the paper's figure, never on the same data
     seed: int = None
     steps: int = None
@@ -194,21 +197,23 @@ def write_rows(path,         # file of JSON lines
 
 # %% ../nbs/09_metrics.ipynb #00000036
 def cell(row, column):
-    "What a table shows of a row: three digits, and the interval with the value."
+    "What a table shows of a row: three digits, the interval with the value, and whether there was one seed only."
     value = getattr(row, column)
     if value is None or value == '': return '–'
+    if column == 'seeds' and value == 1: return 'one seed'
     if not isinstance(value, float): return str(value)
-    known = column == 'value' and row.low is not None and row.high is not None
+    known = column == 'value' and all(v is not None and math.isfinite(v) for v in (row.low, row.high))
     return f'{value:.3f}' + (f' [{row.low:.3f}, {row.high:.3f}]' if known else '')
 
 # %% ../nbs/09_metrics.ipynb #00000038
-COLUMNS = ('system', 'direction', 'data', 'split', 'metric', 'value', 'ceiling', 'chance', 'n')
+COLUMNS = ('system', 'direction', 'data', 'split', 'metric', 'value', 'ceiling', 'chance', 'n', 'seeds')
 
 def rows_to_table(rows,             # Rows
                   columns=COLUMNS,  # which, in this order
                   form='text'       # 'text', 'markdown' or 'html'
                  ):                 # str
-    "A table made from rows."
+    "A table made from rows; where seeds are known it says how many."
+    if 'seeds' not in columns and any(r.seeds for r in rows): columns = (*columns, 'seeds')
     cells = [[cell(r, c) for c in columns] for r in rows]
     if form == 'html': return html_table(columns, cells)
     if form not in ('text', 'markdown'): raise ValueError(f"form is {form!r}; it must be 'text', 'markdown' or 'html'")
@@ -230,22 +235,12 @@ def device_name(device='cpu'):
     if device.type == 'cuda': return torch.cuda.get_device_name(device)
     return f'{platform.machine()} CPU, {torch.get_num_threads()} threads'
 
-# %% ../nbs/09_metrics.ipynb #0000003d
-def judge_labels(judge,   # Judge
-                 labels,  # (N,) index into `classes`
-                 classes  # names
-                ):        # (N,) index into the judge's own classes
-    "The labels as the judge numbers them."
-    unknown = [c for c in classes if c not in judge.classes]
-    if unknown: raise ValueError(f"the judge does not know {', '.join(unknown)}; it knows {', '.join(judge.classes)}")
-    return torch.tensor([judge.classes.index(c) for c in classes])[torch.as_tensor(labels).cpu()]
-
 # %% ../nbs/09_metrics.ipynb #0000003f
 def cloud_rows(real,          # (M, D) features of real items
                made,          # (N, D) features of generated items
                real_labels,   # (M,) or None
                labels,        # (N,)
-               real_songs=None, songs=None,  # for `prdc`
+               real_songs=None, made_songs=None,  # for `prdc`
                seed=0,        # of draws
                most=4000,     # items that enter precision … coverage
                **context      # other columns of Row
@@ -255,7 +250,7 @@ def cloud_rows(real,          # (M, D) features of real items
     rows = [Row(metric='kid_judge', value=kid(real, made, seed)[0], **context), Row(metric='fid_judge', value=fid(real, made), **context)]
     some = lambda x: None if x is None else torch.as_tensor(x).cpu()[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:most]]
     if min(len(real), len(made)) > 5:
-        rows += [Row(metric=k, value=v, **context) for k, v in prdc(some(real), some(made), 5, some(real_songs), some(songs)).items()]
+        rows += [Row(metric=k, value=v, **context) for k, v in prdc(some(real), some(made), 5, some(real_songs), some(made_songs)).items()]
     beside = None if real_labels is None else diversity_within(real, real_labels, seed=seed)
     return rows + [Row(metric='diversity_within', value=diversity_within(made, labels, seed=seed), ceiling=beside, **context)]
 
@@ -270,17 +265,21 @@ def score_generated(judge,             # Judge of what was generated
                     only=None,         # names the judge may answer; None: all
                     real_songs=None,   # (M,) song of each real item; None: `songs`, where there are as many
                     seed=0,            # of bootstrap and draws
+                    runs=None,         # (N,) which trained model made each; None: one model
                     **context          # columns of Row: system, direction, data, split, steps, …
                    ):                  # list of Row
-    "Balanced accuracy with its interval over songs, beside ceiling and chance; with `real`, `cloud_rows` too."
-    classes = classes or judge.classes
+    "Balanced accuracy with its interval over songs and models, beside ceiling and chance; with `real`, `cloud_rows` too."
+    classes, songs = classes or judge.classes, torch.as_tensor(songs).cpu()
     labels, made = judge_labels(judge, labels, classes), judge.features(generated)
     pred = judge.classify(made, only).argmax(1).cpu()
-    value, low, high = song_interval(labels, pred, torch.as_tensor(songs).cpu(), seed)
-    context = dict(system='', seed=seed, n=len(labels), device=device_name(generated.device)) | context
-    ceiling = judge.meta.get('ceiling', {}).get('value')
-    rows = [Row(metric='balanced_accuracy', value=value, low=low, high=high, ceiling=ceiling, chance=chance(len(only or judge.classes)), **context)]
-    if real is None: return rows
-    if real_labels is not None: real_labels = judge_labels(judge, real_labels, classes)
+    value, low, high = song_interval(labels, pred, songs, seed, runs=runs)
+    context = dict(system='', seed=seed, n=len(labels), songs=len(songs.unique()), seeds=1 if runs is None else len(np.unique(runs)),
+                   device=device_name(generated.device)) | context
+    row = Row(metric='balanced_accuracy', value=value, low=low, high=high, chance=chance(len(only or judge.classes)), majority=majority(labels), **context)
+    if real is None: return [row]
+    beside = judge.features(real)
+    if real_labels is not None:
+        real_labels = judge_labels(judge, real_labels, classes)
+        row.ceiling = balanced_accuracy(real_labels, judge.classify(beside, only).argmax(1).cpu(), len(judge.classes))
     if real_songs is None and len(real) == len(songs): real_songs = songs
-    return rows + cloud_rows(judge.features(real).cpu(), made.cpu(), real_labels, labels, real_songs, songs, **context)
+    return [row] + cloud_rows(beside.cpu(), made.cpu(), real_labels, labels, real_songs, songs, **context)

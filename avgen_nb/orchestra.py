@@ -6,9 +6,9 @@
 __all__ = ['SCALES', 'RHYTHMS', 'VIBRATO', 'BOWED', 'STRIDE', 'SIZES', 'Voice', 'note_bank', 'bank_cents', 'Note', 'scale_notes',
            'walk', 'phrase', 'compose', 'read_between', 'Stage', 'draw_stage', 'pick_note', 'envelope', 'play_note',
            'play', 'room_response', 'tone_curve', 'noise_floor', 'record', 'perform', 'strokes', 'moments', 'Song',
-           'make_song', 'cut', 'sounds_of', 'song_pairs', 'Plan', 'in_parallel', 'cache_folder', 'code_hash', 'sources',
-           'data_hash', 'build_orchestra', 'windows_of', 'nearest_pixels', 'linear_spectrum', 'pair_files', 'Export',
-           'export_orchestra']
+           'song_seed', 'make_song', 'cut', 'sounds_of', 'song_pairs', 'Plan', 'in_parallel', 'cache_folder',
+           'code_hash', 'sources', 'data_hash', 'build_orchestra', 'windows_of', 'nearest_pixels', 'linear_spectrum',
+           'pair_files', 'Export', 'export_orchestra']
 
 # %% ../nbs/03_orchestra.ipynb #00000004
 import hashlib, importlib.util, inspect, json, math, os, sys, warnings
@@ -325,14 +325,19 @@ class Song:
     wave: np.ndarray  # float32 (T,), 44.1 kHz
     def moments(self, times): return moments(self.notes, times, self.tempo, self.instrument in BOWED)
 
+def song_seed(instrument, number, seed, size):
+    "Where all chance in a song begins; the fourth number is the size's place in SIZES, 0 for the default."
+    return np.random.SeedSequence([seed, INSTRUMENTS.index(instrument), number, list(SIZES).index(size)])
+
 def make_song(instrument,  # one of INSTRUMENTS
               number,      # which song of this instrument
               seed=0,      # of the orchestra
               seconds=4.5, # how long
+              size='default', # of the orchestra: each size has songs of its own
              ):            # Song
-    "A song from its seed alone: the same on every machine and whoever builds it."
+    "A song from its numbers alone: the same on every machine and whoever builds it."
     _known(instrument)
-    melody, sound, look, tempo = map(int, np.random.SeedSequence([seed, INSTRUMENTS.index(instrument), number]).generate_state(4))
+    melody, sound, look, tempo = map(int, song_seed(instrument, number, seed, size).generate_state(4))
     notes = compose(instrument, melody, seconds)
     return Song(instrument, notes, draw_look(instrument, look), .5 + tempo % 100 / 60, perform(instrument, notes, sound, seconds))
 
@@ -362,7 +367,8 @@ def song_pairs(song, # a Song
     return dict(picture=pictures, lms=sounds_of(wave), wave=wave, keypoints=places, **truth)
 
 # %% ../nbs/03_orchestra.ipynb #00000046
-SIZES = dict(default=dict(songs=(24, 4, 6), seconds=4.5), small=dict(songs=(2, 1, 1), seconds=2.))  # songs per instrument: train, dev, test
+SIZES = dict(default=dict(songs=(24, 4, 6), seconds=4.5), small=dict(songs=(2, 1, 1), seconds=2.),
+             exam=dict(songs=(0, 0, 8), seconds=4.5))  # songs per instrument: train, dev, test; new sizes go to the end
 
 @dataclass(frozen=True)
 class Plan:
@@ -373,7 +379,7 @@ class Plan:
     def place(self, i): return divmod(i, sum(SIZES[self.size]['songs']))  # label, number of the song
     def song(self, i):
         label, number = self.place(i)
-        return make_song(INSTRUMENTS[label], number, self.seed, SIZES[self.size]['seconds'])
+        return make_song(INSTRUMENTS[label], number, self.seed, SIZES[self.size]['seconds'], self.size)
 
 # %% ../nbs/03_orchestra.ipynb #00000049
 def in_parallel(plan, workers=None, progress=True, note='orchestra'):
@@ -455,7 +461,7 @@ def _save(path, arrays):
         if old != path: old.unlink(missing_ok=True)
 
 # %% ../nbs/03_orchestra.ipynb #00000052
-def build_orchestra(size='default', # 'default' (18 122 pairs) or 'small' (832)
+def build_orchestra(size='default', # 'default' (18 122 pairs), 'small' (832) or 'exam' (4 264, test songs only)
                     seed=0,         # of the whole orchestra
                     workers=None,   # processes; None: one per core
                     progress=True,  # show a bar
@@ -548,7 +554,7 @@ class Export:
 
 # %% ../nbs/03_orchestra.ipynb #00000061
 def export_orchestra(folder,             # where; new, empty, or an export that was cut off
-                     size='default',     # 'default' or 'small'
+                     size='default',     # 'default', 'small' or 'exam'
                      seed=0,             # of the orchestra
                      frame=(1920, 1080), # width and height of the jpg files
                      workers=None,       # processes; None: one per core

@@ -14,7 +14,7 @@ __all__ = ['REACH', 'KINDS', 'STEPS', 'FIGURES', 'body_frame', 'reach', 'by_song
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .judges import Residual, identity, in_parts, warm_cosine
+from .judges import Residual, in_parts, warm_cosine
 from .metrics import Row, device_name
 from .nets import hide, recolour, shake
 from .orchestra import cache_folder, code_hash
@@ -270,7 +270,7 @@ def probe_for(kind,        # 'pose' or 'pitch'
              ):            # Probe
     "The probe of a data set, trained once on its training songs and kept."
     code = code_hash('probes', 'judges', 'nets', 'sound', 'training')
-    path = cache_folder() / f"probe-{code}-{kind}-{steps or STEPS[kind]}-{seed}-{identity(pairs['train'])[:8]}.safetensors"
+    path = cache_folder() / f"probe-{code}-{kind}-{steps or STEPS[kind]}-{seed}-{pairs['train'].identity[:8]}.safetensors"
     if cache and path.is_file():
         try: return load_probe(path)
         except ValueError: pass      # broken: train it anew

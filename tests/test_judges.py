@@ -1,10 +1,12 @@
 """Judges: fair counting, intervals over songs, freezing, class subsets, saving and refusing."""
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
-from avgen_nb.judges import (Judge, answers, balanced_accuracy, ceiling_of, chance, confusion, identity, judge_for, judges_for, load_judge,
-                             majority, recalls, save_judge, song_interval, train_judge, warm_cosine)
-from avgen_nb.pairs import Pairs
+from avgen_nb.judges import (STEPS, Judge, answers, balanced_accuracy, ceiling_of, chance, confusion, judge_for, judges_for, load_judge, majority,
+                             outline, package_judge, recalls, same_outline, save_judge, song_interval, train_judge, warm_cosine, world_judge)
+from avgen_nb.pairs import Pairs, pairs_from
 from avgen_nb.training import save_nets
 
 CLASSES = ('flute', 'horn', 'tuba')
@@ -65,7 +67,8 @@ def test_counting_refuses_nothing_and_unequal(true, pred):
 
 
 def test_chance_and_majority():
-    assert chance(13) == 1/13 and majority([0, 0, 1, 2]) == .5
+    assert chance(13) == 1/13 and majority([0, 0, 1, 2]) == 1/3 == balanced_accuracy([0, 0, 1, 2], [0, 0, 0, 0], 3)
+    assert majority([4, 4]) == balanced_accuracy([4, 4], [4, 4], 5) == 1   # of one instrument: always naming it is always right
 
 
 def test_interval_holds_its_value_and_is_repeatable():
@@ -99,11 +102,45 @@ def test_interval_agrees_with_a_plain_loop():
     assert np.allclose((low, high), np.percentile(values, [2.5, 97.5]), atol=.01)
 
 
-def test_one_song_a_class_still_has_a_width():
+def test_one_song_a_class_has_a_width_between_classes_and_says_that_it_is_not_all():
     songs = np.repeat(np.arange(13), 10)
     pred = np.where(songs < 3, 12, songs)
-    value, low, high = song_interval(songs, pred, songs)
+    with pytest.warns(UserWarning, match='13 of 13 classes have one song'): value, low, high = song_interval(songs, pred, songs)
     assert low < value < high and value == pytest.approx(10/13)
+
+
+def test_one_song_of_one_class_has_no_interval():
+    zeros = np.zeros(10, dtype=int)
+    with pytest.warns(UserWarning, match='1 of 1 classes'): value, low, high = song_interval(zeros, zeros, zeros)
+    assert value == 1 and np.isnan(low) and np.isnan(high)
+
+
+def test_several_songs_a_class_are_no_reason_to_warn(recwarn):
+    songs = np.arange(8)
+    song_interval(songs % 2, songs % 2, songs)
+    assert not recwarn.list
+
+
+def three_models(scores=(.9, .7, .85), songs=40):
+    "Two classes; each model gets that share of the songs of each class right."
+    song, run = np.tile(np.arange(songs), len(scores)), np.repeat(np.arange(len(scores)), songs)
+    true = song // (songs // 2)
+    right = np.concatenate([np.arange(songs) % (songs // 2) < songs // 2 * s for s in scores])
+    return true, np.where(right, true, 1 - true), song, run
+
+
+def test_interval_over_models_reaches_their_spread():
+    true, pred, song, run = three_models()
+    value, low, high = song_interval(true, pred, song, runs=run)
+    assert value == pytest.approx(2.45 / 3) and low < .72 and high > .88
+    _, narrow, wide = song_interval(true, pred, song)
+    assert high - low > 1.2 * (wide - narrow)
+
+
+def test_models_of_one_score_add_nothing_to_the_songs():
+    true, pred, song, run = three_models((.8, .8, .8))
+    once = song_interval(true[:40], pred[:40], song[:40])
+    assert song_interval(true, pred, song, runs=run) == pytest.approx(once) and song_interval(true[:40], pred[:40], song[:40], runs=run[:40]) == once
 
 
 def test_interval_of_labels_with_gaps_and_big_song_numbers():
@@ -166,7 +203,7 @@ def test_unknown_modality_is_named(splits):
 def test_ceiling_says_everything_beside_it(splits):
     judge = Judge(3, CLASSES, 'picture', width=4)
     c = ceiling_of(judge, splits['test'])
-    assert set(c) == {'value', 'low', 'high', 'n', 'chance', 'majority'} and c['n'] == 36 and c['chance'] == 1/3
+    assert set(c) == {'value', 'low', 'high', 'n', 'songs', 'chance', 'majority'} and c['n'] == 36 and c['chance'] == c['majority'] == 1/3 and c['songs'] == 6
     assert ceiling_of(judge, splits['test'], only=('flute', 'horn'))['chance'] == 1/2
     assert len(answers(judge, splits['test'])) == 36
 
@@ -196,12 +233,54 @@ def test_files_that_hold_no_judge_are_refused(tmp_path):
     with pytest.raises(ValueError, match='cut.safetensors'): load_judge(tmp_path/'cut.safetensors')
 
 
-def test_identity_sees_every_kind_of_change(splits):
-    a, b = toy_pairs(), toy_pairs()
-    assert identity(a) == identity(b)
-    b.pictures[37] += 1
-    assert identity(a) != identity(b)
-    assert identity(a) != identity(a.only(('horn', 'tuba', 'flute'))) and identity(a) != identity(a.subset(a.labels < 2))
+@pytest.fixture(scope='module')
+def some_songs():
+    "Six songs of the built-in world, as Pairs that know their numbers in it."
+    from avgen_nb.orchestra import Plan
+    from avgen_nb.players import INSTRUMENTS
+    plan, numbers = Plan('default', 0), [0, 23, 35, 33, 90, 441]   # train, train, train, test, train, test
+    items = [plan[i] for i in numbers]
+    arrays = {k: np.concatenate([x[k] for x in items]) for k in ('picture', 'lms', 'pitch', 'loudness', 'phase', 'keypoints')}
+    per = len(items[0]['picture'])
+    arrays |= dict(label=np.repeat([i // 34 for i in numbers], per), song=np.repeat(numbers, per), ms=np.tile(np.arange(per), 6))
+    return pairs_from(arrays, np.arange(6 * per))
+
+
+@pytest.mark.parametrize('modality', ['picture', 'sound'])
+def test_the_packages_judges_know_the_songs_they_learnt_from(modality, some_songs):
+    judge = package_judge(modality)
+    assert judge.modality == modality and judge.classes == some_songs.classes and judge.meta['steps'] == STEPS[modality]
+    for split, numbers in dict(train=[0, 23, 35, 90], test=[33, 441]).items():
+        world, found = judge.meta['world'][split], outline(some_songs.subset(torch.isin(some_songs.songs, torch.tensor(numbers))), modality)
+        place = [world['songs'].index(n) for n in numbers]
+        assert same_outline({k: [v[i] for i in place] for k, v in world.items()}, found)
+        assert len(world['songs']) == 13 * dict(train=24, test=6)[split] and set(world['windows']) == {41}
+
+
+@pytest.mark.parametrize('modality', ['picture', 'sound'])
+def test_the_packages_judge_is_taken_for_its_own_world_only(modality, some_songs, cache, monkeypatch):
+    data = dict(train=some_songs, test=some_songs)
+    judge = package_judge(modality)
+    judge.meta['world'] = dict.fromkeys(data, outline(some_songs, modality))
+    monkeypatch.setattr('avgen_nb.judges.package_judge', lambda m: judge)
+    monkeypatch.setattr('avgen_nb.judges.train_judge', lambda *a, **k: Judge(*((3,) if modality == 'picture' else (1,)), some_songs.classes, modality, width=4))
+    assert judge_for(modality, data).width == 16 and 'world' not in judge.meta
+    other = lambda **change: dict(data, train=dataclasses.replace(some_songs, **change))
+    for change in (dict(songs=some_songs.songs + 1), dict(pictures=255 - some_songs.pictures, sounds=.9 * some_songs.sounds)):
+        judge.meta['world'] = dict.fromkeys(data, outline(some_songs, modality))
+        assert judge_for(modality, other(**change)).width == 4
+    judge.meta['world'] = dict.fromkeys(data, outline(some_songs, modality))
+    assert judge_for(modality, data, steps=STEPS[modality]).width == judge_for(modality, data, seed=1).width == 4
+
+
+def test_the_packages_judge_gets_the_ceiling_of_the_test_songs_that_are_given(some_songs):
+    half = some_songs.subset(some_songs.labels == some_songs.labels[0])
+    judge = package_judge('picture')
+    world = dict.fromkeys(('train', 'test'), outline(some_songs, 'picture'))
+    with pytest.MonkeyPatch.context() as m:
+        judge.meta['world'] = world
+        m.setattr('avgen_nb.judges.package_judge', lambda name: judge)
+        assert world_judge('picture', dict(train=some_songs, test=half)).meta['ceiling']['n'] == len(half)
 
 
 def test_judges_are_trained_once(splits, cache, monkeypatch):

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from avgen_nb.judges import Judge
+from avgen_nb.judges import Judge, balanced_accuracy
 from avgen_nb.metrics import (COLUMNS, Given, Row, ball_radius, cell, cloud_rows, device_name, diversity_within, fid, frechet, heard_pitch, in_tune,
                               judge_labels, kernel_distance, kid, pitch_error_cents, prdc, read_rows, row_json, rows_to_table,
                               score_generated, write_rows)
@@ -124,12 +124,12 @@ def test_pitch_is_heard_and_silence_is_not():
     assert abs(heard[0] - 57) < .1 and np.isnan(heard[1])
 
 
-ROW = Row('S2I-C+guide', 'sound → picture', 'orchestra', 'test', 'balanced_accuracy', .91, .88, .94, 3640, .98, 1/13, .7556, 0, 2000, 1.5, 'CPU', '0.1')
+ROW = Row('S2I-C+guide', 'sound → picture', 'orchestra', 'test', 'balanced_accuracy', .91, .88, .94, 3640, 78, 1, .98, 1/13, 1/13, .7556, 0, 2000, 1.5, 'CPU', '0.1')
 
 
 def test_the_columns_are_the_contract():
-    assert list(json.loads(row_json(ROW))) == ['system', 'direction', 'data', 'split', 'metric', 'value', 'low', 'high', 'n', 'ceiling',
-                                               'chance', 'paper', 'seed', 'steps', 'minutes', 'device', 'version']
+    assert list(json.loads(row_json(ROW))) == ['system', 'direction', 'data', 'split', 'metric', 'value', 'low', 'high', 'n', 'songs', 'seeds',
+                                               'ceiling', 'chance', 'majority', 'paper', 'seed', 'steps', 'minutes', 'device', 'version']
 
 
 def test_rows_survive_the_file(tmp_path):
@@ -173,7 +173,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 def test_cells():
     assert cell(ROW, 'value') == '0.910 [0.880, 0.940]' and cell(ROW, 'n') == '3640'
     assert cell(Row('x'), 'value') == cell(Row('x'), 'paper') == cell(Row('x'), 'data') == '–'
-    assert cell(Row('x', value=-.0004), 'value') == '-0.000'
+    assert cell(Row('x', value=-.0004), 'value') == '-0.000' and cell(Row('x', value=.5, low=math.nan, high=math.nan), 'value') == '0.500'
+    assert cell(ROW, 'seeds') == 'one seed' and cell(Row('x', seeds=3), 'seeds') == '3'
 
 
 def test_tables():
@@ -182,6 +183,7 @@ def test_tables():
     assert all(line.count('|') == len(COLUMNS) + 1 for line in mark.splitlines())
     assert page.count('<tr>') == 3 and '&lt;i&gt;' in page and '<i>' not in page
     assert rows_to_table([]).count('\n') == 1
+    assert 'one seed' in rows_to_table([ROW], ('system', 'value')) and 'seed' not in rows_to_table([Row('x')], ('system', 'value'))
     with pytest.raises(ValueError, match="'latex'"): rows_to_table([ROW], form='latex')
 
 
@@ -194,13 +196,13 @@ def test_labels_are_matched_by_name():
 def test_scores_of_a_generator():
     torch.manual_seed(0)
     judge, x = Judge(3, ('a', 'b', 'c'), 'picture', width=4), torch.rand(30, 3, 64, 64) * 2 - 1
-    judge.meta = dict(ceiling=dict(value=.97))
+    judge.meta = dict(ceiling=dict(value=.97))   # of another split: no row may take it
     labels = judge.predict(x).argmax(1)
-    rows = score_generated(judge, x, labels, torch.arange(30), x, labels, system='S2I', split='test', seed=4, steps=10)
+    real_labels = torch.where(torch.arange(30) < 15, labels, (labels + 1) % 3)
+    rows = score_generated(judge, x, labels, torch.arange(30), x, real_labels, system='S2I', split='test', seed=4, steps=10)
     by = {r.metric: r for r in rows}
-    assert by['balanced_accuracy'].value == 1 and by['balanced_accuracy'].ceiling == .97 and by['balanced_accuracy'].chance == 1/3
+    assert by['balanced_accuracy'].value == 1 and by['balanced_accuracy'].ceiling == balanced_accuracy(real_labels, labels, 3) < .97 and by['balanced_accuracy'].chance == 1/3
     assert by['fid_judge'].value == pytest.approx(0, abs=1e-4) and by['coverage'].value == 1
-    assert by['diversity_within'].value == by['diversity_within'].ceiling
     assert all((r.system, r.split, r.seed, r.steps, r.n) == ('S2I', 'test', 4, 10, 30) for r in rows)
 
 
@@ -208,6 +210,24 @@ def test_scores_without_real_items_and_with_few_classes():
     judge, x = Judge(1, ('a', 'b', 'c'), 'sound', width=4), torch.randn(4, 1, 128, 44)
     row, = score_generated(judge, x, [0, 0, 1, 1], [0, 1, 2, 3], classes=('c', 'b'), only=('b', 'c'))
     assert row.chance == .5 and row.ceiling is None and 0 <= row.low <= row.value <= row.high <= 1
+
+
+def test_a_run_of_one_instrument_says_what_always_naming_it_would_score():
+    judge, x = Judge(3, ('a', 'b', 'c'), 'picture', width=4), torch.rand(8, 3, 64, 64) * 2 - 1
+    row = score_generated(judge, x, [0] * 8, range(8), x, [0] * 8, classes=('b',), only=('b',))[0]
+    assert (row.value, row.ceiling, row.chance, row.majority, row.songs) == (1, 1, 1, 1, 8)
+    row = score_generated(judge, x, [0] * 8, range(8), classes=('b',))[0]
+    assert (row.chance, row.majority) == (1/3, 1)
+
+
+def test_rows_of_several_models_say_so_and_have_their_spread():
+    torch.manual_seed(0)
+    judge, x = Judge(3, ('a', 'b'), 'picture', width=4), torch.rand(40, 3, 64, 64) * 2 - 1
+    named, run, song = judge.predict(x).argmax(1), torch.arange(40) // 20, torch.arange(40) % 20
+    labels = torch.where(run == 0, named, 1 - named)     # one model always right, one always wrong
+    row, = score_generated(judge, x, labels, song, runs=run)
+    assert (row.seeds, row.songs, row.low, row.high) == (2, 20, 0, 1)
+    assert score_generated(judge, x[:20], labels[:20], song[:20])[0].seeds == 1
 
 
 def test_cloud_rows_of_few_items_leave_out_what_cannot_be_counted():

@@ -157,6 +157,21 @@ def test_seeds_differ_and_songs_are_all_different(tiny):
     assert len({w.tobytes() for w in np.concatenate([a['wave'], b['wave']])}) == 52
 
 
+def test_the_size_enters_the_songs_seed_and_leaves_the_default_as_it_was():
+    words = lambda *numbers: np.random.SeedSequence(numbers).generate_state(4).tolist()
+    for seed, instrument, number in ((0, 0, 0), (0, 12, 33), (7, 3, 5)):
+        states = [o.song_seed(INSTRUMENTS[instrument], number, seed, size).generate_state(4).tolist() for size in ('default', 'small', 'exam')]
+        assert states == [words(seed, instrument, number), words(seed, instrument, number, 1), words(seed, instrument, number, 2)]
+        assert len({w for s in states for w in s}) == 12
+    assert list(o.SIZES)[:3] == ['default', 'small', 'exam']
+
+
+def test_the_default_world_is_what_it_was():
+    song = o.make_song('cello', 3)
+    assert [(n.pitch, round(n.start, 4)) for n in song.notes[:4]] == [(62, .1677), (63, 1.0531), (66, 1.4958), (67, 1.9385)]
+    assert song.notes != o.make_song('cello', 3, size='small').notes != o.make_song('cello', 3, size='exam').notes
+
+
 def test_cache_is_used_rebuilt_when_broken_and_cleaned_of_old_code(tiny, monkeypatch):
     first = build()
     path, = (tiny / 'cache').iterdir()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from avgen_nb.pairs import Batch, Pairs, Shelf, check_apart, orchestra_pairs, pairs_from, throw, to_picture
+from avgen_nb.pairs import Batch, Pairs, Shelf, check_apart, content_hash, exam_pairs, orchestra_pairs, pairs_from, throw, to_picture
 
 
 def gen(seed=0): return torch.Generator().manual_seed(seed)
@@ -162,6 +162,42 @@ def test_subset_shares_tensors_and_keeps_order():
     assert torch.equal(q.to('cpu').songs, q.songs)
 
 
+def test_identity_is_of_the_content_and_of_nothing_else():
+    p, again = make(uneven, truth={'ms': torch.arange(len(uneven))}), make(uneven, truth={'ms': torch.arange(len(uneven))})
+    assert p.identity == again.identity == p.to('cpu').identity and set(p.identity) <= set('0123456789abcdef')
+    order = torch.arange(len(p)); order[[3, 4]] = order[[4, 3]]
+    change = lambda t, i: t.clone().index_fill_(0, torch.tensor([i]), 0)
+    others = [dict(pictures=change(p.pictures, 1001)), dict(sounds=change(p.sounds, 1002)), dict(sounds=p.sounds.half()), dict(songs=p.songs + 1),
+              dict(classes=tuple('ABCDEFGHIJKLM')), dict(picture_of=torch.where(order == 4, 3, order)), dict(by_class=True), dict(truth={}),
+              dict(truth={'ms': p.truth['ms'] + 1}), dict(truth={'ns': p.truth['ms']})]
+    found = [dataclasses.replace(p, **o).identity for o in others] + [p.subset(order).identity, p.only(p.classes[::-1]).identity, p.identity]
+    assert len(set(found)) == len(found)
+
+
+def test_identity_is_found_once_and_reads_a_part_at_a_time(monkeypatch):
+    p, read = make(torch.arange(5000) % 3), []
+    cpu = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, 'cpu', lambda t: (read.append(len(t)), cpu(t))[1])
+    first = p.identity
+    assert max(read) <= 1024 and sum(read) >= 4 * 5000
+    read.clear()
+    assert p.identity == first and not read
+
+
+def test_a_hash_does_not_run_names_and_values_together():
+    assert len({content_hash(d) for d in (dict(a='bc'), dict(ab='c'), dict(a='b', c=''), dict(a=dict(b='c')), dict(a=1), dict(a='1'))}) == 6
+
+
+def test_over_asks_of_every_pair_a_part_at_a_time():
+    p, seen = make(uneven), []
+    def f(batch):
+        seen.append(len(batch.label))
+        return batch.sound[:, 0, 0, 0].double()
+    found = p.over(f, part=100)
+    assert torch.equal(found, torch.arange(len(p)).float()) and max(seen) == 100 and sum(seen) == len(p)
+    assert p.over(lambda b: b.label.int()).dtype == torch.long and not p.over(lambda b: torch.ones(len(b.label), requires_grad=True)).requires_grad
+
+
 @pytest.mark.parametrize('change, words', [
     (dict(picture_of=torch.tensor([0, 1, 3])), 'picture_of points outside the 3'),
     (dict(sound_of=torch.tensor([0, -1, 2])), 'sound_of points outside'),
@@ -192,6 +228,24 @@ def test_no_song_of_the_orchestra_is_on_two_sides(orchestra):
     songs = [set(p.songs.tolist()) for p in orchestra.values()]
     assert list(orchestra) == ['train', 'dev', 'test'] and sum(map(len, songs)) == len(set.union(*songs))
     assert all(set(p.labels.tolist()) == set(range(13)) for p in orchestra.values())
+
+
+@pytest.fixture(scope='module')
+def exam(): return exam_pairs(progress=False)
+
+
+def test_the_exam_has_every_instrument_and_eight_songs_of_each(exam):
+    assert exam.labels.bincount().tolist() == [8 * 41] * 13 and len(exam.songs.unique()) == 104
+    with pytest.raises(ValueError, match='exam_pairs'): orchestra_pairs('exam')
+
+
+def test_no_song_of_a_size_is_in_another(orchestra, exam):
+    "By content: pictures and sounds of small's songs against default's songs of the same numbers, and against all of the exam."
+    from avgen_nb.orchestra import Plan
+    rows = lambda items: {r.tobytes() for x in items for k in ('picture', 'lms') for r in x[k]}
+    small, default = [rows(Plan(size, 0)[i] for i in songs) for size, songs in (('small', range(8)), ('default', [*range(4), *range(34, 38)]))]
+    kept = {r.numpy().tobytes() for t in (exam.pictures, exam.sounds) for r in t}
+    assert len(small) > 200 and not small & default and not small & kept and not default & kept
 
 
 def test_the_orchestras_truth_stays_with_its_pair(orchestra):
