@@ -6,12 +6,13 @@
 __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDED', 'S2I_N_GUIDED', 'I2S_GUIDED', 'RECIPES',
            'CHEN_S2I_POSE', 'CHEN_I2S_POSE', 'POSE', 'S2I_POSE_GUIDED', 'I2S_POSE_GUIDED', 'PAPER', 'mismatched',
            'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'pitch_in',
-           'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator', 'judge_of',
+           'naming_loss', 'EncoderTask', 'seeded', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator', 'judge_of',
            'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of', 'finish_run',
-           'keep_run', 'recipe_from', 'load_run', 'evaluate_run', 'shipped_folder', 'shipped_names', 'shipped']
+           'keep_run', 'recipe_from', 'load_run', 'scored_pairs', 'evaluate_run', 'shipped_folder', 'shipped_names',
+           'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
-import json, math, os, time
+import contextlib, json, math, os, time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -64,11 +65,11 @@ GAMES = {'gan-cls': (gan_cls_d, gan_cls_g), 'hinge': (hinge_d, hinge_g)}
 # %% ../nbs/10_cgan.ipynb #00000028
 @dataclass(frozen=True)
 class Recipe:
-    "Every number of one model. Comments say *paper* (Chen et al. 2017, read in reference material) or *assumption*."
+    "Every number of one model; the defaults are the paper's S2I-C. Comments say *paper* (Chen et al. 2017), *assumption*, or *ours*, which no paper's recipe uses."
     name: str
     source: str                    # what is given: 'sound' or 'picture'
     target: str                    # what is made
-    phi: int = 64                  # paper: φ in R^64
+    phi: int = 64                  # paper: φ in R^64, a branch of the 128-unit layer; that the names are read through φ is an assumption
     z: int = 10                    # paper: z in R^10, N(0, 1)
     width: int = 64                # paper: 8 × 64 = 512 channels at 4×4; the ladder between is an assumption
     batch: int = 64                # assumption (GAN-CLS default)
@@ -78,13 +79,13 @@ class Recipe:
     mismatch: bool = True          # paper: the S_w term (S2I-N leaves it out)
     wrong: str = 'instrument'      # paper: a mismatch is another 'instrument'; pose-oriented: another 'pose' of the same one
     apart: float = 3.              # semitones that make another pose; assumption (the paper: other poses and persons)
-    aim: str = 'instrument'        # what the encoders learn to name: the 'instrument' (paper), or its 'pitch' too
-    spectral: bool = False         # assumption: batch norm in D
-    average: float = 0.            # decay of the weight average; 0: none, as in the paper
+    aim: str = 'instrument'        # what the encoders learn to name: the 'instrument' (paper), or its 'pitch' too (ours)
+    spectral: bool = False         # spectral norm in D (ours); assumption: batch norm
+    average: float = 0.            # decay of the weight average (ours); 0: none, as in the paper
     decay: bool = False            # let the learning rates fall to nothing over the run; assumption: no
     unit_phi: bool = False         # bring φ to length √64; assumption: no
-    guide: float = 0.              # weight of a frozen classifier's verdict on x̂ (as in CAR-GAN); paper: none
-    match: float = 0.              # weight of |x̂ - x|, the distance to the true partner; falls to a fifth; paper: none
+    guide: float = 0.              # weight of a frozen classifier's verdict on x̂ (ours, as in CAR-GAN); paper: none
+    match: float = 0.              # weight of |x̂ - x|, the distance to the true partner; falls to a fifth (ours); paper: none
     plan: tuple = ()               # the encoder's convolutions
     norm: bool = False             # batch norm in the encoder; the paper draws none
     hidden: tuple = (1024, 128)    # paper
@@ -151,6 +152,8 @@ class EncoderTask:
     averaged = ('E',)
     def __init__(self, modality, recipe, pairs):
         self.modality, self.recipe, self.pairs = modality, recipe, pairs
+        if len(pairs.present) < 2 and 'instrument' in (recipe.aim, recipe.wrong):
+            raise ValueError(f"{recipe.name} tells instruments apart, and these pairs are all of one, '{pairs.classes[int(pairs.present[0])]}': give at least two.")
         if recipe.aim == 'pitch' and 'pitch' not in pairs.truth:
             raise ValueError(f"{recipe.name} teaches its encoder the pitch, which these pairs do not know: use a recipe with aim='instrument'.")
         E = encoder_for(modality, recipe, pairs.classes)
@@ -176,6 +179,13 @@ class EncoderTask:
         return dict(loss=loss.detach(), accuracy=(logits[:, :len(self.pairs.classes)].argmax(1) == label).float().mean())
 
 # %% ../nbs/10_cgan.ipynb #00000037
+@contextlib.contextmanager
+def seeded(seed):
+    "Inside, torch's randomness on the CPU starts from the seed; afterwards the caller's goes on as if nothing had been drawn."
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
 def train_encoder(
     modality,              # what it hears or sees
     recipe,                # its numbers
@@ -185,8 +195,8 @@ def train_encoder(
     **options,             # of `fit`: steps or minutes, resume, seed, quiet
 ):
     "A trained encoder, and how many minutes it took."
-    torch.manual_seed(options.get('seed', 0))
-    run = fit(teach(modality, recipe, data['train']), out=out, average=.98, **options)
+    with seeded(options.get('seed', 0)): task = teach(modality, recipe, data['train'])
+    run = fit(task, out=out, average=.98, **options)
     return run.averages['E'], run.minutes
 
 # %% ../nbs/10_cgan.ipynb #0000003b
@@ -272,17 +282,36 @@ class Generator:
 
     code = CrossModalGAN.code
 
+    def noise(self,
+        n: int,            # how many
+        seed: int = 0,
+    ):
+        "z of n items, drawn at once: (n, recipe.z)."
+        return torch.randn(n, self.recipe.z, generator=torch.Generator().manual_seed(seed))
+
     @torch.no_grad()
     def generate(self,
         x: torch.Tensor,   # what is given: (N, *source.shape) in [-1, 1]
         seed: int = 0,     # of z
         part: int = 256,   # how many at a time
+        z: torch.Tensor = None,   # (N, recipe.z); none: `noise` of the seed
     ):
         "One target for each source, (N, *target.shape) in [-1, 1]."
-        z = torch.randn(len(x), self.recipe.z, generator=torch.Generator().manual_seed(seed))
+        z = self.noise(len(x), seed) if z is None else z
         place = home_of(self.G)
         make = lambda a, b: self.G(torch.cat([self.code(a).to(place), b.to(place)], 1)).float().to(x.device)
         return torch.cat([make(a, b) for a, b in zip(x.split(part), z.split(part))])
+
+    def over(self,
+        pairs,             # Pairs
+        see,               # (n, *target.shape) → (n, …)
+        seed: int = 0,     # of z
+        part: int = 256,   # how many at a time
+    ):
+        "`see` of what is made from every pair, a part at a time; z is drawn once for all, so that no two pairs share it."
+        z = self.noise(len(pairs), seed)
+        def seen(batch): return see(self.generate(getattr(batch, self.source.name), part=part, z=z[batch.index.cpu()]))
+        return pairs.over(seen, part)
 
     def judge(self, x):
         "What the independent judge of the target sees: (class names, probabilities (N, classes))."
@@ -360,8 +389,7 @@ def train_run(
     source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
     wanted = {m: recipe for m in ([source, target] if recipe.guide else [source])}
     nets, spent = train_encoders(wanted, data, encoders or out, minutes and .4 * minutes, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
-    torch.manual_seed(seed)
-    game = CrossModalGAN(source, target, recipe, nets[0], train, *nets[1:])
+    with seeded(seed): game = CrossModalGAN(source, target, recipe, nets[0], train, *nets[1:])
     length = dict(minutes=.6 * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
     run = fit(game, out=out/'game', average=recipe.average, resume=resume, seed=seed, quiet=quiet, **length)
     meta = meta_of(recipe, data, run, spent, seed, opened, only=only)
@@ -413,25 +441,44 @@ PAPER = {('S2I-C', 'train'): '.8737', ('S2I-C', 'test'): '.7556', ('S2I-A', 'tra
          ('S2I-N', 'train'): '.1262', ('S2I-N', 'test'): '.1232', ('I2S', 'test'): '.1117'}                                # I2S: as CMCGAN's paper quotes it
 
 # %% ../nbs/10_cgan.ipynb #00000058
+def scored_pairs(
+    run,          # a `Generator`
+    data=None,    # splits; none: those it was trained with
+    split='test', # which of them; 'exam': the songs of another world of the built-in orchestra
+):
+    "The pairs that score a run, and what their data are called."
+    opened = run.meta.get('opened')
+    if opened is None and (data is None or split == 'exam'):
+        raise ValueError(f'This {run.recipe.name} does not say what it was trained on: give the data to score it with, and a split of theirs.')
+    source = '' if opened is None else opened.get('sounds') or opened.get('data', 'orchestra')
+    if split == 'exam' and source != 'orchestra':
+        raise ValueError(f'This {run.recipe.name} was trained on {source}, and the exam is of the built-in orchestra: score another split.')
+    from avgen_nb.pairs import exam_pairs
+    pairs = exam_pairs() if split == 'exam' else (data or open_data(**opened))[split]
+    return of_instrument(pairs, run.meta.get('only'), run.recipe), source + ' exam' * (split == 'exam')
+
 def evaluate_run(
     run,                  # a `Generator`, or the folder of a run
     data: dict = None,    # splits; none: those it was trained with
-    split: str = 'test',  # which of them
+    split: str = 'test',  # which of them, or 'exam'
     seed: int = 0,        # of z and of the bootstrap
 ):
-    "Rows of DESIGN's table: accuracy by the judge with an interval over songs, KID, coverage, diversity."
-    from avgen_nb.metrics import device_name, score_generated
+    "Rows of DESIGN's table: accuracy by the judge with an interval over songs, KID, coverage, diversity; pair by pair, so memory stays flat."
+    from avgen_nb.judges import balanced_accuracy, chance, majority, song_interval
+    from avgen_nb.metrics import Row, cloud_rows, device_name, judge_labels
     run = run if isinstance(run, Generator) else load_run(run)
-    data = data or open_data(**run.meta['opened'])
-    pairs = of_instrument(data[split], run.meta.get('only'), run.recipe)
-    batch = pairs.batch(torch.arange(len(pairs)))
-    given, real = getattr(batch, run.source.name), getattr(batch, run.target.name)
-    name, m = run.recipe.name, run.meta
-    rows = score_generated(run.jury, run.generate(given, seed), batch.label, pairs.songs, real, batch.label, pairs.classes,
-        system=name, direction=f'{run.source.name} → {run.target.name}', data=m['opened'].get('sounds') or m['opened'].get('data', 'orchestra'),
-        split=split, seed=m['seed'], steps=m['steps'], minutes=m['minutes'], device=m.get('device') or device_name(), version=m['version'])
-    rows[0].paper = PAPER.get((name, split))
-    return rows
+    pairs, source = scored_pairs(run, data, split)
+    jury, m, songs = run.jury, run.meta, pairs.songs.cpu()
+    made = run.over(pairs, jury.features, seed)
+    real = pairs.over(lambda batch: jury.features(getattr(batch, run.target.name)))
+    true = judge_labels(jury, pairs.labels, pairs.classes)
+    said, known = (jury.classify(x.to(home_of(jury))).argmax(1).cpu() for x in (made, real))
+    context = dict(system=run.recipe.name, direction=f'{run.source.name} → {run.target.name}', data=source, split=split, n=len(pairs),
+        seeds=1, steps=m.get('steps'), minutes=m.get('minutes'), device=m.get('device') or device_name(), version=m.get('version', ''))
+    value, low, high = song_interval(true, said, songs, seed)
+    right = Row(metric='balanced_accuracy', value=value, low=low, high=high, ceiling=balanced_accuracy(true, known, len(jury.classes)),
+        chance=chance(len(jury.classes)), majority=majority(true), songs=len(songs.unique()), paper=PAPER.get((run.recipe.name, split)), **context)
+    return [replace(r, seed=m.get('seed')) for r in [right, *cloud_rows(real, made, true, true, songs, songs, seed, **context)]]
 
 # %% ../nbs/10_cgan.ipynb #00000068
 def shipped_folder(

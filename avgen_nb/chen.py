@@ -6,13 +6,14 @@
 __all__ = ['EFFORTS', 'REPRESENTATIONS', 'PLANS', 'PAPER_TABLE_1', 'CHEN_S2I_A', 'SYSTEMS', 'STEADY', 'CURVES', 'PAPER_CURVE',
            'CAUSES', 'POSED', 'POSE_METRICS', 'LEDGER', 'HEAD', 'ASSUMED', 'choose', 'seed_rows', 'Effort',
            'standardised', 'waves_of_orchestra', 'waves_of_files', 'heard_as', 'modality_of', 'named', 'classifier',
-           'representation_rows', 'AutoencoderTask', 'System', 'encoder_for_system', 'thin', 'taken_for',
-           'train_system', 'table_rows', 'variant_rows', 'curve_rows', 'longest', 'budgets_in', 'merged', 'curve_lines',
-           'curve_figure', 'per_clip', 'in_decibels', 'SquareGAN', 'PaperJudge', 'Cause', 'cause_rows', 'pose_system',
-           'pose_rows', 'experiments', 'run_all', 'run_budget', 'main', 'ledger_line', 'ledger', 'assumptions']
+           'representation_rows', 'AutoencoderTask', 'System', 'kept', 'encoder_for_system', 'thin', 'judged_by',
+           'taken_for', 'train_system', 'table_rows', 'variant_rows', 'curve_rows', 'longest', 'budgets_in', 'merged',
+           'curve_lines', 'curve_figure', 'per_clip', 'in_decibels', 'SquareGAN', 'PaperJudge', 'Cause', 'cause_rows',
+           'pose_system', 'pose_rows', 'experiments', 'run_all', 'run_budget', 'main', 'ledger_line', 'ledger',
+           'assumptions']
 
 # %% ../nbs/10b_chen.ipynb #00000004
-import argparse, copy, inspect, re
+import argparse, copy, hashlib, inspect, json, re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
@@ -22,8 +23,9 @@ from torch import nn
 from torch.nn import functional as F
 from . import __version__
 from .cgan import CHEN_I2S, CHEN_S2I, CHEN_S2I_N, I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, EncoderTask, Recipe
-from .cgan import I2S_POSE_GUIDED, PAPER, S2I_POSE_GUIDED, Generator, evaluate_run, finish_run, load_run, meta_of, of_instrument, open_data, steps_for, train_encoder
-from .judges import balanced_accuracy, chance, in_parts, judge_for, song_interval
+from .cgan import I2S_POSE_GUIDED, PAPER, S2I_POSE_GUIDED, Generator, evaluate_run, finish_run, load_run, meta_of, of_instrument, open_data
+from .cgan import seeded, steps_for, train_encoder
+from .judges import balanced_accuracy, ceiling_of, chance, in_parts, judge_for, majority, song_interval
 from .metrics import Row, device_name, html_table, judge_labels, read_rows, write_rows
 from .nets import CHEN_PICTURE, CHEN_SOUND, MODALITIES, PICTURE, SOUND, Decoder, Modality
 from .orchestra import build_orchestra, windows_of
@@ -31,7 +33,7 @@ from .probes import probe_for, score_probe
 from .rating import PAPER_MEANS
 from .show import in_notebook
 from .sound import cqt, lms, mel, mfcc, stft
-from .training import fit
+from .training import describe, fit, load_nets, save_nets
 from .urmp import read_windows
 
 # %% ../nbs/10b_chen.ipynb #0000000a
@@ -63,13 +65,14 @@ def seed_rows(
     minutes,     # dict: seed → minutes of training
     **context,   # other columns of Row
 ):
-    "A row of balanced accuracy for each seed, and one of their mean, whose `seed` is empty."
-    true, songs = torch.as_tensor(true).cpu(), torch.as_tensor(songs).cpu()
-    context = dict(system='', metric='balanced_accuracy', n=len(true)) | context
+    "A row of balanced accuracy for each seed, over songs, and one of their mean, over songs and seeds, whose `seed` is empty."
+    true, songs, k = torch.as_tensor(true).cpu(), torch.as_tensor(songs).cpu(), len(answers)
+    context = dict(system='', metric='balanced_accuracy', n=len(true), songs=len(songs.unique()), majority=majority(true)) | context
     row = lambda a, **more: Row(value=a[0], low=a[1], high=a[2], **context, **more)
-    rows = [row(song_interval(true, p, songs), seed=s, minutes=minutes[s]) for s, p in answers.items()]
-    k, together = len(answers), torch.cat(list(answers.values()))
-    return rows + [row(song_interval(true.repeat(k), together, songs.repeat(k)), minutes=sum(minutes.values()))]
+    rows = [row(song_interval(true, p, songs), seed=s, minutes=minutes[s], seeds=1) for s, p in answers.items()]
+    runs = torch.arange(k).repeat_interleave(len(true))
+    mean = song_interval(true.repeat(k), torch.cat(list(answers.values())), songs.repeat(k), runs=runs)
+    return rows + [row(mean, minutes=sum(minutes.values()), seeds=k)]
 
 # %% ../nbs/10b_chen.ipynb #00000012
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ def named(
     part: int = 512,  # at a time
 ):                    # (N,) on the CPU
     "The class that a net names for every pair."
-    return in_parts(lambda i: net(getattr(pairs.batch(i), modality.name)), torch.arange(len(pairs), device=pairs.device), part).argmax(1).cpu()
+    return pairs.over(lambda batch: net(getattr(batch, modality.name)), part).argmax(1)
 
 # %% ../nbs/10b_chen.ipynb #00000025
 def classifier(
@@ -177,8 +180,7 @@ def classifier(
 ):
     "A sound classifier of the paper's size, chosen on development songs: (net, Run)."
     modality, dev = modality_of(data['train']), data['dev']
-    torch.manual_seed(seed)
-    task = EncoderTask(modality, replace(CHEN_S2I, plan=PLANS[layers]), data['train'])
+    with seeded(seed): task = EncoderTask(modality, replace(CHEN_S2I, plan=PLANS[layers]), data['train'])
     right = lambda net: balanced_accuracy(dev.labels.cpu(), named(net, modality, dev), len(dev.classes))
     run = choose(task, 'E', right, steps, average=.98, seed=seed, **options)
     return run.averages['E'], run
@@ -194,12 +196,13 @@ def representation_rows(
     waves,            # where their waveforms come from
     effort,           # how long
     layers=(3, 4),    # convolutions
-    ceiling=None,     # the independent judge of sounds on the same test songs
+    judge=None,       # an independent judge of sounds; its score on the same test songs is the ceiling
     source='orchestra',
 ):
     "Table 1: test accuracy of classifiers that hear one representation; the features are computed once."
     heard, rows = heard_as(REPRESENTATIONS[name], data, waves), []
     test, modality = heard['test'], modality_of(heard['test'])
+    ceiling = judge and ceiling_of(judge, data['test'])['value']
     for k in layers:
         trained = {s: classifier(heard, k, effort.classify, s, quiet=True) for s in effort.seeds}
         answers = {s: named(net, modality, test) for s, (net, _) in trained.items()}
@@ -244,6 +247,23 @@ SYSTEMS = {s.name: s for s in (
     System(CHEN_S2I), System(CHEN_S2I_A, AutoencoderTask), System(CHEN_S2I_N), System(S2I_C_GUIDED), System(CHEN_I2S), System(I2S_GUIDED))}
 
 # %% ../nbs/10b_chen.ipynb #00000036
+def kept(
+    shelf,        # folder of trained nets; none: nothing is kept
+    facts: dict,  # everything that decides the result, as JSON can say it
+    net,          # untrained, of the right shape
+    train,        # folder for checkpoints → (trained net, minutes)
+):
+    "A trained net and its minutes: the same facts are trained once, and found again after a restart."
+    if shelf is None: return train(None)
+    name = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8).hexdigest()
+    path = Path(shelf)/name/'net.safetensors'
+    if not path.exists():
+        trained, minutes = train(path.parent/'run')
+        save_nets(path, dict(net=trained), dict(facts=facts, minutes=minutes))
+    weights, meta = load_nets(path)
+    net.load_state_dict(weights['net'])
+    return net.eval().requires_grad_(False), meta['minutes']
+
 def encoder_for_system(
     modality,    # what it hears or sees
     recipe,      # its numbers
@@ -251,14 +271,14 @@ def encoder_for_system(
     steps: int,  # how long
     seed: int = 0,
     teach: type = EncoderTask,
-    shelf: dict = None,  # encoders made before: systems that differ later share theirs
+    shelf: str = None,   # folder of encoders made before: systems that differ later share theirs
     **options,           # of `fit`
 ):
     "A trained encoder and its minutes."
-    shelf = {} if shelf is None else shelf
-    key = (modality.name, recipe.aim, recipe.plan, recipe.norm, recipe.hidden, recipe.keep, recipe.varied(modality), steps, seed, teach)
-    if key not in shelf: shelf[key] = train_encoder(modality, recipe, data, teach=teach, steps=steps, seed=seed, quiet=True, **options)
-    return shelf[key]
+    with seeded(seed): task = teach(modality, recipe, data['train'])
+    options = dict(steps=steps, seed=seed, quiet=True) | options
+    train = lambda out: train_encoder(modality, recipe, data, out, teach, resume=out is not None, **options)
+    return kept(shelf, describe(task) | dict(steps=steps, seed=seed), task.nets['E'], train)
 
 # %% ../nbs/10b_chen.ipynb #00000039
 def thin(
@@ -268,6 +288,14 @@ def thin(
     "Fewer pairs of the same songs."
     return pairs.subset(torch.arange(0, len(pairs), every, device=pairs.device))
 
+def judged_by(
+    model,   # a `Generator`
+    judge,   # of what it makes
+):
+    "The model, with the one judge of everything that is compared."
+    model.jury = judge
+    return model
+
 def taken_for(
     model,   # a `Generator`
     pairs,   # Pairs
@@ -275,9 +303,8 @@ def taken_for(
     part: int = 512,
 ):                   # (true labels, what the judge names), both in the judge's numbering
     "What the judge takes the generated items for."
-    look = lambda i: model.jury.predict(model.generate(getattr(pairs.batch(i), model.source.name), seed))
-    found = in_parts(look, torch.arange(len(pairs), device=pairs.device), part).argmax(1)
-    return judge_labels(model.jury, pairs.labels, pairs.classes), found.cpu()
+    found = model.over(pairs, model.jury.predict, seed, part).argmax(1)
+    return judge_labels(model.jury, pairs.labels, pairs.classes), found
 
 # %% ../nbs/10b_chen.ipynb #0000003a
 def train_system(
@@ -287,25 +314,23 @@ def train_system(
     effort,        # how long
     jury,          # judge of what is made
     seed: int = 0,
-    shelf: dict = None,   # encoders made before
+    shelf: str = None,    # folder of encoders made before
     opened: dict = None,  # arguments of `open_data`, remembered for `evaluate_run`
     score=None,           # `Generator` → number, on development songs; none: how often the judge is right
     only: str = None,     # the one instrument of a pose-oriented game; its encoders hear and see all of them
     steps: int = None,    # of the game; none: the effort's epochs
-    encoders: str = None, # folder that keeps the encoders; none: only the shelf does
 ):
     "Train one system with one seed, its generator chosen on development songs: (`Generator`, Run)."
     r, dev = effort.sized(system.recipe), thin(data['dev'], 4)
     score = score or (lambda model: balanced_accuracy(*taken_for(model, dev), len(jury.classes)))
+    train = of_instrument(data['train'], only, r)
     source, target = MODALITIES[r.source], MODALITIES[r.target]
     makes = [(source, system.teach)] + [(target, EncoderTask)] * bool(r.guide)
-    keep = lambda m: dict(out=Path(encoders)/f'{m.name}-{seed}', resume=True) if encoders else {}
-    nets, spent = zip(*[encoder_for_system(m, r, data, effort.encode, seed, teach, shelf, **keep(m)) for m, teach in makes])
-    torch.manual_seed(seed)
-    train = of_instrument(data['train'], only, r)
-    game = system.game(source, target, r, nets[0], train, *nets[1:])
+    nets, spent = zip(*[encoder_for_system(m, r, data, effort.encode, seed, teach, shelf) for m, teach in makes])
+    with seeded(seed): game = system.game(source, target, r, nets[0], train, *nets[1:])
+    again = dict(out=Path(out)/'game', resume=True) if out else {}     # a killed run goes on
     look = lambda G: score(Generator(r, dev.classes, nets[0], G, jury))
-    run = choose(game, 'G', look, steps or effort.steps(r, train), effort.looks, average=r.average, seed=seed, quiet=True)
+    run = choose(game, 'G', look, steps or effort.steps(r, train), effort.looks, average=r.average, seed=seed, quiet=True, **again)
     meta = meta_of(r, data, run, spent, seed, opened, encoder=system.teach.__name__, only=only)
     if out: return finish_run(Path(out), game, run, meta, jury), run
     return Generator(r, dev.classes, nets[0], run.averages['G'], jury, meta), run
@@ -324,9 +349,9 @@ def table_rows(
     r, jury, minutes, rows = one.recipe, one.jury, {s: m.meta['minutes'] for s, m in trained.items()}, []
     context = dict(system=r.name, direction=f'{r.source} → {r.target}', data=f'{source}, budget {effort.name}', device=one.meta['device'], version=__version__)
     for split, pairs in dict(train=thin(data['train'], 8), test=data['test']).items():
-        found = {s: taken_for(m, pairs) for s, m in trained.items()}
+        found, ceiling = {s: taken_for(m, pairs) for s, m in trained.items()}, ceiling_of(jury, pairs)
         rows += seed_rows(next(iter(found.values()))[0], {s: p for s, (_, p) in found.items()}, pairs.songs, minutes, split=split, steps=one.meta['steps'],
-            ceiling=jury.meta['ceiling']['value'], chance=chance(len(jury.classes)), paper=paper.get(split), **context)
+            ceiling=ceiling['value'], chance=ceiling['chance'], paper=paper.get(split), **context)
     return rows + [replace(r, data=context['data']) for s in beyond or trained for r in evaluate_run(trained[s], data)[1:]]   # [0] is the accuracy again
 
 # %% ../nbs/10b_chen.ipynb #0000003f
@@ -336,7 +361,7 @@ def variant_rows(
     out,           # folder of its runs, one a seed
     effort,        # how long
     jury,          # judge of what is made
-    shelf: dict = None,   # encoders made before
+    shelf: str = None,    # folder of encoders made before
     opened: dict = None,  # arguments of `open_data`
     source='orchestra',   # name of the data
 ):
@@ -354,7 +379,7 @@ def curve_rows(
     data: dict,    # splits
     effort,        # how long
     jury,          # judge of what is made
-    shelf: dict = None,   # encoders made before
+    shelf: str = None,    # folder of encoders made before
     source='orchestra',   # name of the data
 ):
     "The epoch curve: accuracy on development songs at every look. `steps` is where; the first row says how many are an epoch."
@@ -362,9 +387,10 @@ def curve_rows(
     data = data | dict(train=thin(data['train'], every))
     longer = replace(effort, epochs=epochs, looks=max(2, round(.4 * epochs)))
     run = train_system(system, data, None, longer, jury, 0, shelf)[1]
-    context = dict(system=system.name, direction='sound → picture', split='dev', seed=0, version=__version__, minutes=run.minutes,
+    context = dict(system=system.name, direction='sound → picture', split='dev', seed=0, seeds=1, version=__version__, minutes=run.minutes,
         data=f'{source}, 1 pair in {every}, budget {effort.name}', device=device_name(run.device))
-    looks = [Row(metric='dev_accuracy', value=v, steps=step, **context) for step, v in run.samples]
+    seen = ceiling_of(jury, dev := thin(data['dev'], 4))
+    looks = [Row(metric='dev_accuracy', value=v, steps=step, n=len(dev), ceiling=seen['value'], chance=seen['chance'], **context) for step, v in run.samples]
     return [Row(metric='steps_per_epoch', value=len(data['train']) / system.recipe.batch, **context)] + looks
 
 # %% ../nbs/10b_chen.ipynb #00000046
@@ -470,25 +496,23 @@ def cause_rows(
     name,          # of CAUSES
     data: dict,    # splits
     effort,        # how long
-    shelf: dict = None,   # encoders made before
+    shelf: str = None,    # folder of encoders made before
     source='orchestra',   # name of the data
 ):
     "Test accuracy of I2S+guide with one thing taken back, one seed; for `nothing` also by a judge of the paper's kind."
     cause, judged = CAUSES[name], data
-    if cause.change:
-        data = {k: replace(p, sounds=cause.change(p.sounds)) for k, p in data.items()}
-        shelf = {k: v for k, v in (shelf or {}).items() if k[0] != 'sound'}   # a guide must hear what it shall name
+    if cause.change: data = {k: replace(p, sounds=cause.change(p.sounds)) for k, p in data.items()}
     if cause.change is per_clip: judged = data
     jury = judge_for('sound', judged, steps=effort.judge)
     system = System(replace(I2S_GUIDED, name=f'I2S+guide without {name}' if name != 'nothing' else 'I2S+guide', **cause.recipe), game=cause.game)
     model, run = train_system(system, data, None, effort, jury, 0, shelf)
     test, rows = data['test'], []
-    context = dict(direction='picture → sound', data=f'{source}, budget {effort.name}', split='test', chance=chance(len(test.classes)), paper='.1117',
+    context = dict(direction='picture → sound', data=f'{source}, budget {effort.name}', split='test', chance=chance(len(test.classes)),
         steps=run.steps, device=device_name(run.device), version=__version__)
     def add(what, judge, ceiling):
         true, found = taken_for(Generator(model.recipe, model.classes, model.E, model.G, judge), test)
         rows.extend(seed_rows(true, {0: found}, test.songs, {0: model.meta['minutes']}, system=f'I2S+guide cause: {what}', ceiling=ceiling, **context)[:1])
-    add(name, jury, jury.meta['ceiling']['value'])
+    add(name, jury, ceiling_of(jury, judged['test'])['value'])
     if name == 'nothing':
         E = encoder_for_system(SOUND, CHEN_S2I, data, effort.classify, 0, shelf=shelf)[0]
         right = balanced_accuracy(test.labels.cpu(), named(E, SOUND, test), len(test.classes))
@@ -507,17 +531,18 @@ def pose_system(
     out,            # folder of the runs; what is trained there is not trained again
     effort,         # how long
     probe,          # reads what the recipe makes
-    shelf: dict = None,   # encoders made before
+    shelf: str = None,    # folder of encoders made before
 ):
     "A pose-oriented model of one instrument, chosen by what its development songs show of the note."
     place, figure = Path(out)/f'{recipe.name}-{instrument}', dict(picture='pose_correlation', sound='pitch_within_50_cents')[recipe.target]
     dev = of_instrument(data['dev'], instrument, recipe)
     def score(model): return next(r.value for r in score_probe(model, dev, probe) if r.metric == figure)
+    judge = judge_for(recipe.target, data, steps=effort.judge)
     if not (place/'model.safetensors').exists():
         longer = replace(effort, encode=steps_for(recipe, effort.name, 'encoder_steps'))
-        train_system(System(recipe), data, place, longer, judge_for(recipe.target, data, steps=effort.judge), 0, shelf, score=score,
-            only=instrument, steps=effort.pose, encoders=Path(out)/'encoders')
-    return load_run(place)
+        train_system(System(recipe), data, place, longer, judge, 0, shelf, score=score,
+            only=instrument, steps=effort.pose)
+    return judged_by(load_run(place), judge)
 
 # %% ../nbs/10b_chen.ipynb #0000005d
 def pose_rows(
@@ -527,7 +552,7 @@ def pose_rows(
     effort,         # how long
     others: dict = None,   # name → `Generator` of all instruments, to stand beside
     source='orchestra',    # name of the data
-    shelf: dict = None,    # encoders made before
+    shelf: str = None,     # folder of encoders made before
 ):
     "Pose and pitch of what pose-oriented models make, one seed, and of the other models."
     probes = {p.modality: p for p in (probe_for(kind, data, effort.judge) for kind in ('pose', 'pitch'))}
@@ -535,7 +560,7 @@ def pose_rows(
     test, rows = of_instrument(data['test'], instrument, S2I_POSE_GUIDED), []
     for name, model in models.items():
         rows += score_probe(model, test, probes[model.target.name], system=name, split='test', version=__version__)
-    return [replace(r, data=f'{source} {instrument}, budget {effort.name}') for r in rows if r.data == 'orchestra' and r.metric in POSE_METRICS]
+    return [replace(r, seeds=1, data=f'{source} {instrument}, budget {effort.name}') for r in rows if r.data == 'orchestra' and r.metric in POSE_METRICS]
 
 # %% ../nbs/10b_chen.ipynb #00000060
 def experiments(
@@ -545,18 +570,18 @@ def experiments(
     opened: dict,  # arguments of `open_data`
 ):
     "name → function that returns its rows."
-    place, shelf, source = Path(out), {}, opened.get('data', 'orchestra')
+    place, shelf, source = Path(out), Path(out)/'encoders', opened.get('data', 'orchestra')
     judge = lambda kind: judge_for(kind, data, steps=effort.judge)
     def hear(name):
         waves = waves_of_orchestra(effort.size) if source == 'orchestra' else waves_of_files(source)
-        return representation_rows(name, data, waves, effort, ceiling=judge('sound').meta['ceiling']['value'], source=source)
+        return representation_rows(name, data, waves, effort, judge=judge('sound'), source=source)
     def play(s): return variant_rows(s, data, place/s.name, effort, judge(s.recipe.target), shelf, opened, source)
     def follow(s): return curve_rows(s, data, effort, judge('picture'), shelf, source)
     def why(name): return cause_rows(name, data, replace(effort, epochs=effort.epochs / 2), shelf, source)
     def trained(name):
         folder, s = place/name/'seed-0', SYSTEMS[name]
         if not (folder/'model.safetensors').exists(): train_system(s, data, folder, effort, judge(s.recipe.target), 0, shelf, opened)
-        return load_run(folder)
+        return judged_by(load_run(folder), judge(s.recipe.target))
     def pose(name): return pose_rows(name, data, place/'pose', effort, {k: trained(k) for k in ('S2I-C+guide', 'I2S+guide')}, source, shelf)
     known = not data or 'keypoints' in data['train'].truth
     return {f'table-1 {k}': lambda k=k: hear(k) for k in REPRESENTATIONS} | {f'table-5 {k}': lambda s=s: play(s) for k, s in SYSTEMS.items()} | \
@@ -615,11 +640,12 @@ if __name__ == '__main__' and not in_notebook(): raise SystemExit(main())
 
 # %% ../nbs/10b_chen.ipynb #00000069
 LEDGER = tuple(('Table 1', f'{k}, {n} convolutions', 'test', 'balanced_accuracy', p) for (k, n), p in PAPER_TABLE_1.items()) + \
-    tuple(('Table 5', f'{s}{kind}', split, 'balanced_accuracy', p) for (s, split), p in PAPER.items() for kind in ('', '+guide') if f'{s}{kind}' in SYSTEMS and s != 'I2S') + \
-    (('I2S', 'I2S', 'test', 'balanced_accuracy', '.1117'), ('I2S', 'I2S+guide', 'test', 'balanced_accuracy', '.1117')) + \
+    tuple(('Table 5', f'{s}{ours}', split, 'balanced_accuracy', '' if ours else p)     # ours stand there without the paper's figure
+        for (s, split), p in PAPER.items() for ours in ('', '+guide') if f'{s}{ours}' in SYSTEMS and s != 'I2S') + \
+    (('I2S', 'I2S', 'test', 'balanced_accuracy', '.1117'), ('I2S', 'I2S+guide', 'test', 'balanced_accuracy', '')) + \
     tuple(('Fig. 8, people', s, '', 'human_score', p) for s, p in PAPER_MEANS.items())
 
-HEAD = ('where', 'system', 'split', 'paper', 'ours [95 % over songs]', 'gap', 'ceiling', 'hardware', 'minutes', 'seeds', 'data and budget')
+HEAD = ('where', 'system', 'split', 'paper', 'ours [95 %]', 'gap', 'ceiling', 'hardware', 'minutes', 'seeds', 'data and budget')
 
 # %% ../nbs/10b_chen.ipynb #0000006a
 def ledger_line(
@@ -632,9 +658,11 @@ def ledger_line(
     mean = next((r for r in rows if r.seed is None), rows[0] if len(rows) == 1 else None)
     if mean is None: return [where, system, split, paper, 'not run yet'] + [''] * 6
     seeds, show = sorted({r.seed for r in rows if r.seed is not None}), lambda x: '' if x is None else f'{x:.3f}'
-    ours = show(mean.value) + ('' if mean.low is None else f' [{mean.low:.3f}, {mean.high:.3f}]')
-    return [where, system, split, paper, ours, f'{mean.value - float(paper):+.3f}', show(mean.ceiling), mean.device,
-            '' if mean.minutes is None else f'{mean.minutes:.1f}', ', '.join(map(str, seeds)), mean.data]
+    about = '≈' if mean.songs is None and (mean.seeds or 1) > 1 else ''     # see `interval_from_seeds`
+    ours = show(mean.value) + ('' if mean.low is None else f' {about}[{mean.low:.3f}, {mean.high:.3f}]')
+    told = 'one seed' if len(seeds) == 1 else ', '.join(map(str, seeds))
+    return [where, system, split, paper, ours, f'{mean.value - float(paper):+.3f}' if paper else '', show(mean.ceiling), mean.device,
+            '' if mean.minutes is None else f'{mean.minutes:.1f}', told, mean.data]
 
 # %% ../nbs/10b_chen.ipynb #0000006b
 def ledger(
@@ -650,6 +678,7 @@ def ledger(
 
 # %% ../nbs/10b_chen.ipynb #0000006f
 ASSUMED = (
+    'φ is read inside the classifier\'s head: 128 units → φ (64) → ReLU → names; the paper\'s figure shows φ as a branch of the 128 units, beside their way to the names.',
     'Table 1: max pools of 2×2 after every convolution; the paper draws none.',
     'Table 1: magnitudes of the STFT up to bin 512, powers of the mel bands, 84 bands of CQT from C1, 20 MFCC; every band standardised over training sounds.',
     'S2I-A: the sound encoder learns to reconstruct its LMS (squared error) and its 64 numbers are φ; the other reading, a generator trained with squared error, is not built.',

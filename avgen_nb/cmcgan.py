@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from .cgan import GAMES, RECIPES, STABLE, Generator, Recipe, encoder_for, evaluate_run, judge_of, keep_run, load_run
-from .cgan import meta_of, mismatched, naming_loss, phi_of, steps_for, train_encoders, train_run
+from .cgan import meta_of, mismatched, naming_loss, phi_of, seeded, steps_for, train_encoders, train_run
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Leaky
 from .training import fit
 
@@ -373,8 +373,7 @@ def train_cycle(
     if only: raise ValueError(f'{recipe.name} plays with all instruments, since a wrong pair is one of another instrument: leave only={only!r} (--only {only}) out.')
     wanted = {MODALITIES[s]: recipe.way(s, t) for s, t in WAYS} if recipe.start or recipe.guide else {}
     made, spent = train_encoders(wanted, data, encoders or out, minutes and .3 * minutes, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
-    torch.manual_seed(seed)
-    game = CMCGAN(recipe, data['train'], {m.name: E for m, E in zip(wanted, made)})
+    with seeded(seed): game = CMCGAN(recipe, data['train'], {m.name: E for m, E in zip(wanted, made)})
     length = dict(minutes=(.7 if wanted else 1) * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
     run = fit(game, out=out/'game', average=recipe.average, resume=resume, seed=seed, quiet=quiet, **length)
     judges = {t: judge_of(data, recipe.way(s, t), budget, quiet) for s, t in WAYS}
@@ -392,14 +391,14 @@ PAPER_CMCGAN = {('picture', 'train'): '.9105', ('picture', 'test'): '.7661', ('s
 
 def evaluate_cycle(
     models: dict,         # as `load_cycle` gives them
-    data: dict,           # splits
-    split: str = 'test',  # which of them
+    data: dict = None,    # splits; none: those each was trained with
+    split: str = 'test',  # which of them, or 'exam'
     seed: int = 0,        # of z and of the bootstrap
 ):
-    "Rows of both directions (`cgan.evaluate_run`); the paper's figures are on other data."
+    "Rows of both directions (`cgan.evaluate_run`); the paper's figures, on other data, beside its own recipe."
     rows = {t: evaluate_run(model, data, split, seed) for t, model in models.items()}
     for t, found in rows.items():
-        if models[t].recipe.name == 'CMCGAN': found[0].paper = PAPER_CMCGAN[t, split]
+        if models[t].recipe.name == 'CMCGAN': found[0].paper = PAPER_CMCGAN.get((t, split))
     return [r for found in rows.values() for r in found]
 
 # %% ../nbs/11_cmcgan.ipynb #0000006c
@@ -411,9 +410,12 @@ class RoundTrip(Generator):
         self.recipe = replace(back.recipe, source=there.recipe.source)
         self.walk = ' → '.join((there.source.name, back.source.name, back.target.name))
 
-    def generate(self, x, seed=0, part=256):
+    def noise(self, n, seed=0): return torch.cat([self.there.noise(n, seed), self.back.noise(n, seed + 1)], 1)
+
+    def generate(self, x, seed=0, part=256, z=None):
         "What comes home, (N, *target.shape)."
-        return self.back.generate(self.there.generate(x, seed, part), seed + 1, part)
+        first, then = (self.noise(len(x), seed) if z is None else z).tensor_split((self.there.recipe.z,), 1)
+        return self.back.generate(self.there.generate(x, part=part, z=first), part=part, z=then)
 
 def round_trips(models):
     "Both of them: sound → picture → sound, and picture → sound → picture."

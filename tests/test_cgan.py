@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from avgen_nb import cgan
+from avgen_nb import cgan, pairs as pairs_module
 from avgen_nb.cgan import RECIPES, CrossModalGAN, Generator, gan_cls_d, gan_cls_g, hinge_d, hinge_g, mismatched
 from avgen_nb.nets import MODALITIES, PICTURE, SOUND, Encoder
 from avgen_nb.pairs import Pairs
@@ -159,7 +159,7 @@ def quick_judge(monkeypatch):
     from avgen_nb.judges import Judge
     def judge_of(data, recipe, budget='cpu', quiet=True):
         channels = MODALITIES[recipe.target].channels
-        return Judge(channels, CLASSES, recipe.target, width=4).eval()
+        with cgan.seeded(0): return Judge(channels, CLASSES, recipe.target, width=4).eval()
     monkeypatch.setattr(cgan, 'judge_of', judge_of)
 
 
@@ -211,3 +211,94 @@ def test_the_generator_is_deterministic_and_frozen(data):
     game = CrossModalGAN(SOUND, PICTURE, recipe, E)
     model = Generator(recipe, CLASSES, E, game.nets['G'])
     assert not any(p.requires_grad for p in (*model.E.parameters(), *model.G.parameters()))
+
+
+def a_model(data, name='S2I-C+guide', meta=None):
+    "An untrained model of tiny nets, and a judge of what it makes."
+    from avgen_nb.judges import Judge
+    recipe = tiny(name)
+    torch.manual_seed(1)
+    E, target = cgan.encoder_for(MODALITIES[recipe.source], recipe, CLASSES), MODALITIES[recipe.target]
+    G = cgan.Decoder(target, recipe.phi + recipe.z, recipe.width)
+    meta = dict(opened={}, seed=0, steps=3, minutes=.1, version='0') if meta is None else meta
+    return Generator(recipe, CLASSES, E, G, Judge(target.channels, CLASSES, recipe.target, width=4).eval(), meta)
+
+
+def test_no_two_pairs_share_their_z(data):
+    "Pairs with the very same sound are made into different pictures, however many are made at a time."
+    model, one = a_model(data), data['test'].subset(torch.zeros(600, dtype=torch.long))
+    made = model.over(one, lambda x: x.flatten(1)[:, ::64], part=256)
+    assert (made[:88] - made[512:]).abs().amax(1).min() > 1e-4 and (made[:256] - made[256:512]).abs().amax(1).min() > 1e-4
+    assert torch.allclose(made, model.over(one, lambda x: x.flatten(1)[:, ::64], part=100), atol=1e-5)
+    whole = model.generate(one.batch(torch.arange(600)).sound).flatten(1)[:, ::64]
+    assert torch.allclose(made, whole, atol=1e-5), 'the z of a pair is the one that generate draws for it'
+
+
+def test_scoring_holds_one_part_at_a_time(data, monkeypatch):
+    from avgen_nb.judges import Judge
+    sizes = []
+    def noted(f, of):
+        def call(self, x, *more):
+            sizes.append(of(x))
+            return f(self, x, *more)
+        return call
+    monkeypatch.setattr(Pairs, 'batch', noted(Pairs.batch, len))
+    monkeypatch.setattr(Judge, 'features', noted(Judge.features, len))
+    monkeypatch.setattr(Generator, 'generate', lambda self, x, *a, f=Generator.generate, **k: noted(lambda s, x: f(s, x, *a, **k), len)(self, x))
+    many = data | dict(test=data['test'].subset(torch.arange(700) % N))
+    rows = cgan.evaluate_run(a_model(data), many)
+    assert rows[0].n == 700 and len(sizes) >= 9 and max(sizes) <= 256
+
+
+def test_ceiling_and_chance_are_of_the_items_scored(data):
+    "A judge born with a ceiling of .9 that is always wrong on these pairs has a ceiling of 0 here."
+    model = a_model(data)
+    model.jury.meta['ceiling'] = dict(value=.9)
+    always = dict(flute=0, tuba=1, violin=2)
+    for name, k in always.items():
+        with torch.no_grad(): model.jury.head[1].weight.zero_(), model.jury.head[1].bias.copy_(torch.eye(3)[k] * 9)     # it always says so
+        row = cgan.evaluate_run(model, data)[0]
+        assert row.ceiling == row.value == pytest.approx(1 / 3) == row.chance and (row.songs, row.seeds) == (18, 1)
+        model.meta['only'] = 'tuba'
+        row = cgan.evaluate_run(model, data)[0]
+        assert row.ceiling == row.value == float(name == 'tuba') and row.majority == 1, 'always naming the one instrument scores 1'
+        model.meta.pop('only')
+
+
+def test_the_exam_needs_no_data_and_is_of_the_orchestra(data, monkeypatch):
+    monkeypatch.setattr(pairs_module, 'exam_pairs', lambda: made_up_pairs(5, first_song=500))
+    row = cgan.evaluate_run(a_model(data), split='exam')[0]
+    assert (row.data, row.split, row.n, row.paper) == ('orchestra exam', 'exam', N, None)
+    for opened in (dict(data='somewhere/urmp'), dict(sounds='recordings', pictures='orchestra')):
+        with pytest.raises(ValueError, match='the exam is of the built-in orchestra'): cgan.evaluate_run(a_model(data, meta=dict(opened=opened)), data, split='exam')
+
+
+def test_a_model_that_says_nothing_of_itself_wants_the_data(data):
+    model = a_model(data, meta=dict(other=1))
+    for split in ('test', 'exam'):
+        with pytest.raises(ValueError, match='does not say what it was trained on'): cgan.evaluate_run(model, split=split)
+    row = cgan.evaluate_run(model, data)[0]
+    assert (row.seed, row.steps, row.minutes, row.data) == (None, None, None, '') and row.n == N
+
+
+def test_the_callers_randomness_is_left_alone(data, tmp_path, quick_judge):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    cgan.train_encoder(SOUND, tiny('S2I-C+guide'), data, steps=1, quiet=True)
+    model = cgan.train_run(tiny('S2I-C+guide'), data, tmp_path, budget='test', quiet=True)
+    cgan.evaluate_run(model, data)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_pairs_of_one_class_are_refused_before_anything_is_trained(data, tmp_path):
+    one = {k: p.subset(p.labels == 1) for k, p in data.items()}
+    with pytest.raises(ValueError, match="all of one, 'tuba'"): cgan.train_run(tiny('S2I-C+guide'), one, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_of_other_songs_is_not_shared(data, tmp_path, quick_judge):
+    run = lambda name, data: cgan.train_run(tiny(name), data, tmp_path/name, budget='test', encoders=tmp_path/'encoders', quiet=True)
+    run('S2I-C+guide', data)
+    run('I2S+guide', data)      # same songs: shared
+    other = data | dict(train=made_up_pairs(7))
+    with pytest.warns(UserWarning, match='another run'), pytest.raises(ValueError, match='of another run'): run('S2I-N+guide', other)
