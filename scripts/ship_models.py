@@ -9,6 +9,7 @@
 
 The figures are those of the exam: songs of a world of another seed, on which no choice was ever made. Scores come from the package's own judges.
 The rows go to the cards and to docs/results.jsonl, in place of older ones of the same model; `make readme` puts them into README.md.
+Rows of real recordings (scripts/real_recordings.py, to be run before) go to the cards too.
 """
 import argparse, json
 from dataclasses import asdict, replace
@@ -86,12 +87,12 @@ def card(run, rows, command):
                 hardware=rows[0].device, minutes=m['minutes'], steps=m['steps'], version=m['version'], rows=[asdict(r) for r in rows])
 
 
-def cannot(rows, target):
+def cannot(rows):
     "What the model does not do, in sentences made from its rows."
-    by = {r['metric']: r for r in rows}
-    said = [f'It makes a typical {target} of the instrument, not the one that belongs to what it is given. Another z moves it {by["moved_by_z"]["value"]:.2f} times as far as another note does.']
+    by, (source, _, target) = {r['metric']: r for r in rows}, rows[0]['direction'].partition(' → ')
+    said = [f'z should choose what a {source} leaves open: another z moves the {target} {by["moved_by_z"]["value"]:.2f} times as far as another note of the same instrument does.']
     if r := by.get('semitones_missed'):
-        said.append(f'It does not play the note that the player holds: over single notes it misses by {r["value"]:.1f} semitones (median); the middle of the range would miss by {r["chance"]:.1f}.')
+        said.append(f'It does not play the note that the player holds: over {r["n"]} single notes it misses by {r["value"]:.1f} semitones (median); the middle of the range would miss by {r["chance"]:.1f}.')
     if r := by.get('recall'): said.append(f'Recall {r["value"]:.2f}: that share of the real variety lies among what it makes.')
     return ' '.join(said)
 
@@ -105,19 +106,24 @@ def as_markdown(card):
              f'Scored once on the exam: {first["songs"]} songs of a world of another seed, with other melodies, players and rooms, on which no choice was ever made. The same sampled '
              f'voices serve all worlds. One seed: another training of the same recipe may score otherwise, and the interval covers other songs only. '
              f'The judge is the package\'s own and no part of the model.', '',
-             f'What it does not do: {cannot(card["rows"], card["model"].rpartition(" ")[2])}', '',
+             f'What it does not do: {cannot(card["rows"])}', '',
              '| metric | on | value | 95 % over songs | real, or ceiling | chance |', '|---|---|---|---|---|---|']
     ends = lambda r: '' if r['low'] is None else show(r['low']) + ' to ' + show(r['high'])
-    lines += [f'| {r["metric"]} | {r["split"]} | {show(r["value"])} | {ends(r)} | {show(r["ceiling"])} | {show(r["chance"])} |' for r in card['rows']]
+    lines += [f'| {r["metric"]} | {r["data"] if r["split"] == "recordings" else r["split"]} | {show(r["value"])} | {ends(r)} | {show(r["ceiling"])} | {show(r["chance"])} |' for r in card['rows']]
     return '\n'.join(lines) + '\n'
+
+
+def same_model(a, b): return all(getattr(a, k) == getattr(b, k) for k in ('system', 'direction', 'seed', 'steps'))
 
 
 def score(name, command):
     "Write a model's card anew; its rows."
     from avgen_nb.cgan import evaluate_run, shipped
+    from avgen_nb.metrics import read_rows
     run = shipped(name)
     rows = evaluate_run(run, split='exam')
     rows += limits(run, rows[0])
+    rows += [r for r in read_rows(RESULTS) if same_model(r, rows[0]) and r.split == 'recordings']
     about = card(run, rows, command)
     (MODELS/name/'card.json').write_text(json.dumps(about, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
     (MODELS/name/'card.md').write_text(as_markdown(about), encoding='utf-8')
@@ -126,10 +132,9 @@ def score(name, command):
 
 
 def publish(rows):
-    "Put the rows of a model into docs/results.jsonl, in place of those that are there, but for its rows on real recordings."
+    "Put the rows of a model into docs/results.jsonl, in place of those that are there."
     from avgen_nb.metrics import read_rows, write_rows
-    mine = lambda r: all(getattr(r, k) == getattr(rows[0], k) for k in ('system', 'direction', 'seed', 'steps')) and r.split != 'recordings'
-    write_rows(RESULTS, [r for r in read_rows(RESULTS) if not mine(r)] + rows, append=False)
+    write_rows(RESULTS, [r for r in read_rows(RESULTS) if not same_model(r, rows[0])] + rows, append=False)
 
 
 def main():
