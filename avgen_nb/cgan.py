@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDED', 'S2I_N_GUIDED', 'I2S_GUIDED', 'RECIPES',
            'CHEN_S2I_POSE', 'CHEN_I2S_POSE', 'POSE', 'S2I_POSE_GUIDED', 'I2S_POSE_GUIDED', 'PAPER', 'mismatched',
-           'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'pitch_in',
-           'naming_loss', 'EncoderTask', 'seeded', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator', 'judge_of',
-           'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of', 'finish_run',
-           'keep_run', 'recipe_from', 'load_run', 'scored_pairs', 'evaluate_run', 'shipped_folder', 'shipped_names',
-           'shipped']
+           'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'encoder_numbers',
+           'pitch_in', 'naming_loss', 'EncoderTask', 'seeded', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
+           'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of',
+           'finish_run', 'keep_run', 'recipe_from', 'load_run', 'scored_pairs', 'evaluate_run', 'shipped_folder',
+           'shipped_names', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
 import contextlib, json, math, os, time
@@ -134,6 +134,11 @@ def encoder_for(modality, recipe, classes):
     "An untrained encoder as the recipe wants it."
     n = len(classes) + (128 if recipe.aim == 'pitch' else 0)
     return Encoder(modality, n, recipe.plan, recipe.norm, recipe.hidden, recipe.phi, recipe.keep)
+
+def encoder_numbers(modality, recipe):
+    "What of a recipe decides how its encoder turns out: recipes that share these share their encoder."
+    names = ('aim', 'plan', 'norm', 'hidden', 'keep', 'phi', 'encoder_rate', 'encoder_batch')
+    return {k: getattr(recipe, k) for k in names} | dict(vary=recipe.varied(modality))
 
 def pitch_in(pairs, batch):
     "(n,) the pitch of each moment, rests as 0; without known pitches the song, since another person is another pose too."

@@ -16,6 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from .sound import augment_lms, draw_numbers
+
 # %% ../nbs/06_nets.ipynb #00000008
 def shake(
     x: torch.Tensor,  # pictures (N, C, H, W)
@@ -49,21 +51,20 @@ def hide(
 # %% ../nbs/06_nets.ipynb #0000000b
 def vary_pictures(
     x: torch.Tensor,             # pictures (N, 3, H, W) in [-1, 1]
-    generator: torch.Generator,  # the only source of randomness
+    generator: torch.Generator,  # the only source of randomness; or a run (lesson 07), which draws for all its processes
     strength: float = 1.0,       # 0 changes nothing
 ):
     "Vary pictures as cameras, lamps and wardrobes do."
-    u = (torch.rand(len(x), 20, generator=generator) * 2 - 1).to(x.device) * strength
+    u = (draw_numbers(torch.rand, len(x), 20, generator=generator) * 2 - 1).to(x.device) * strength
     return hide(hide(recolour(shake(x, u[:, :4]), u[:, 4:14]), u[:, 14:17]), u[:, 17:]).clamp(-1, 1)
 
 # %% ../nbs/06_nets.ipynb #0000000c
 def vary_sounds(
     x: torch.Tensor,             # LMS (N, 1, 128, 44) in [-1, 1]
-    generator: torch.Generator,  # the only source of randomness
+    generator: torch.Generator,  # the only source of randomness; or a run (lesson 07), which draws for all its processes
     strength: float = 1.0,       # 0 changes nothing
 ):
     "Vary sounds as microphones and rooms do (see `sound.augment_lms`)."
-    from avgen_nb.sound import augment_lms
     return augment_lms(x, generator, strength)
 
 # %% ../nbs/06_nets.ipynb #0000000d

@@ -7,7 +7,7 @@ __all__ = ['SAMPLE_RATE', 'N_FFT', 'HOP', 'N_MELS', 'WINDOW', 'FRAMES', 'DB_LOW'
            'tone', 'resample', 'read_sound', 'write_sound', 'windows', 'loudest_window', 'stft', 'hz_to_mel',
            'mel_to_hz', 'mel_edges', 'mel_filters', 'mel', 'to_db', 'to_power', 'db_to_lms', 'lms_to_db', 'lms',
            'bands_to_bins', 'griffin_lim', 'lms_to_wave', 'pitches_of', 'pitch_of', 'mfcc', 'cqt', 'join_lms',
-           'augment_lms']
+           'draw_numbers', 'augment_lms']
 
 # %% ../nbs/01_sound.ipynb #00000004
 import math, os, tempfile, warnings
@@ -418,15 +418,24 @@ def join_lms(parts,         # LMS (N, 1, 128, F) of windows in the order of time
     return (total[:-1] / total[-1])[None, None]
 
 # %% ../nbs/01_sound.ipynb #00000062
+def draw_numbers(kind,          # torch.rand or torch.randn
+                 n, *shape,     # n items
+                 generator,     # torch.Generator, or a run of lesson 07, which draws for all its processes
+                 device='cpu'): # of the generator
+    "Random numbers (n, *shape), from a generator or from a run."
+    if hasattr(generator, 'numbers'): return generator.numbers(kind, n, *shape, device=device)
+    return kind(n, *shape, generator=generator, device=device)
+
 def _near(x, generator):
     "A generator on the device of x, seeded by this one."
+    if hasattr(generator, 'near'): return generator.near(x.device)
     if generator.device == x.device: return generator
     seed = torch.randint(2 ** 62, (), generator=generator)
     return torch.Generator(x.device).manual_seed(int(seed))
 
 def _between(x, generator, low, high):
     "A uniform number for each clip, (N, 1, 1, 1)."
-    r = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device)
+    r = draw_numbers(torch.rand, len(x), 1, 1, 1, generator=generator, device=x.device)
     return low + (high - low) * r
 
 # %% ../nbs/01_sound.ipynb #00000064
@@ -444,7 +453,7 @@ def _tune(db, cents):
 # %% ../nbs/01_sound.ipynb #00000067
 def _equaliser(x, generator, knots=6):
     "A random smooth curve over the bands, about 1 dB, (N, 1, 128, 1)."
-    points = torch.randn(len(x), 1, knots, generator=generator, device=x.device)
+    points = draw_numbers(torch.randn, len(x), 1, knots, generator=generator, device=x.device)
     return F.interpolate(points, N_MELS, mode='linear', align_corners=True)[..., None]
 
 def _move(db, shift, begin, end):
@@ -465,7 +474,7 @@ def _room(power, wet, decay):
 # %% ../nbs/01_sound.ipynb #0000006d
 def _noise(x, generator, level):
     "Power of a coloured, flickering noise of `level` dB."
-    flicker = 2 * torch.randn(x.shape, generator=generator, device=x.device)
+    flicker = 2 * draw_numbers(torch.randn, *x.shape, generator=generator, device=x.device)
     return to_power(level + 6 * _equaliser(x, generator, 4) + flicker)
 
 def _dull(x, generator):
@@ -477,14 +486,14 @@ def _dull(x, generator):
 # %% ../nbs/01_sound.ipynb #0000006f
 def _unsteady(x, generator):
     "Random dB by which breath and bow stray: about 3 together, up to 4 for each band, (N, 1, 128, F)."
-    together = torch.randn(len(x), 1, 8, generator=generator, device=x.device)
+    together = draw_numbers(torch.randn, len(x), 1, 8, generator=generator, device=x.device)
     together = F.interpolate(together, x.shape[-1], mode='linear', align_corners=True)[..., None, :]
-    alone = F.avg_pool2d(torch.randn(x.shape, generator=generator, device=x.device), (1, 3), 1, (0, 1))
+    alone = F.avg_pool2d(draw_numbers(torch.randn, *x.shape, generator=generator, device=x.device), (1, 3), 1, (0, 1))
     return 3 * together + _between(x, generator, 0, 4) * math.sqrt(3) * alone
 
 # %% ../nbs/01_sound.ipynb #00000071
 def augment_lms(x,            # LMS (N, 1, 128, F) in [-1, 1]
-                generator,    # torch.Generator: the only randomness
+                generator,    # torch.Generator, or a run (lesson 07): the only randomness
                 strength=1.): # 0: nothing happens; 1: as far apart as two halls
     "The same notes in other places: tuning, hand, time, gain, equaliser, room, noise; on the device of `x`."
     if strength == 0: return x

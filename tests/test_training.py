@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest, safetensors.torch, torch
 from torch import nn
 from avgen_nb import training
-from avgen_nb.training import (Budget, CloudGAN, Loop, Losses, Place, Stopped, average_into, capture, checkpoints, fast_bf16, fit,
-                               latest_checkpoint, load_nets, pick_precision, prepare, read_checkpoint, read_tensors, save_checkpoint,
-                               save_nets, share, write_atomic, write_tensors)
+from avgen_nb.training import (Budget, Chance, CloudGAN, Loop, Losses, Place, Stopped, average_into, capture, checkpoints, choose, fast_bf16, fit,
+                               globalise, latest_checkpoint, load_nets, pick_precision, prepare, read_checkpoint, read_tensors, save_checkpoint,
+                               save_nets, seed_of, seeded, share, write_atomic, write_tensors)
 
 ROOT = Path(training.__file__).parents[1]
 quick = dict(device='cpu', quiet=True)
@@ -16,7 +16,7 @@ class DropGAN(CloudGAN):
     "The toy with everything that has state: batch norm, dropout, spectral norm, three kinds of optimizer memory."
     def __init__(self, **kw):
         super().__init__(norm=True, **kw)
-        D = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 32)), nn.LeakyReLU(.2), nn.Dropout(.2), nn.Linear(32, 1))
+        with seeded(1): D = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 32)), nn.LeakyReLU(.2), nn.Dropout(.2), nn.Linear(32, 1))
         self.nets['D'] = D
         self.optimizers['D'] = torch.optim.SGD(D.parameters(), .05, momentum=.9)
         self.optimizers['G'] = torch.optim.AdamW(self.nets['G'].parameters(), .01, amsgrad=True)
@@ -30,8 +30,7 @@ class Conv(CloudGAN):
     averaged = ('net',)
 
     def __init__(self):
-        torch.manual_seed(0)
-        net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 1, 4))
+        with seeded(0): net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 1, 4))
         self.nets, self.optimizers = dict(net=net), dict(net=torch.optim.Adam(net.parameters(), .01))
 
     def draw(self, loop): return loop.randn(8, 3, 8, 8)
@@ -129,6 +128,29 @@ def test_average_follows_by_hand():
     average_into(slow, net, .75)
     assert slow.weight.tolist() == [1.5, 1.5] and slow.running_mean.tolist() == [.5, .5] and slow.num_batches_tracked == 7
 
+@pytest.mark.parametrize('capability, chosen', [((8, 0), 'bf16'), ((9, 0), 'bf16'), ((7, 5), 'fp16'), ((7, 0), 'fp16'), ((6, 1), 'fp32')])
+def test_a_gpu_without_bfloat16_computes_in_float16(capability, chosen, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device=None: capability)
+    assert pick_precision('auto', 'cuda') == chosen and pick_precision('fp32', 'cuda') == 'fp32'
+
+def test_float16_trains_with_a_scaler_that_resumes(tmp_path):
+    "A step whose scaled gradients overflow is left out, and the scale is halved; the scaler is in the checkpoint."
+    alone = fit(Conv(), steps=12, precision='fp16', **quick)
+    fit(Conv(), steps=7, precision='fp16', out=tmp_path, save_steps=5, **quick)
+    for p in tmp_path.glob('*07.safetensors'): p.unlink()     # as if it had been killed
+    state = read_checkpoint(checkpoints(tmp_path)[0])[1]['scaler']
+    again = fit(Conv(), steps=12, precision='auto', out=tmp_path, resume=True, **quick)
+    assert alone.precision == again.precision == 'fp16' and state['_growth_tracker'] == 5 and equal(alone, again)
+    assert all(p.dtype == torch.float32 for p in alone.nets['net'].parameters())
+    assert abs(alone.history[-1]['loss'] - fit(Conv(), steps=12, precision='fp32', **quick).history[-1]['loss']) < .02
+
+def test_an_overflow_in_float16_leaves_the_weights_alone():
+    loop = Loop(Conv(), Budget(1), Place(torch.device('cpu')), 'fp16')
+    prepare(loop)
+    before = [p.clone() for p in loop.task.nets['net'].parameters()]
+    loop.update('net', loop.task.nets['net'](loop.randn(2, 3, 8, 8)).float().mean() * 1e36)
+    assert loop.scaler.get_scale() == 2.**15 and all(torch.equal(a, b) for a, b in zip(before, loop.task.nets['net'].parameters()))
+
 def test_averages_do_not_train_and_are_in_eval_mode():
     run = fit(DropGAN(), steps=3, **quick)
     assert not any(p.requires_grad for a in run.averages.values() for p in a.parameters())
@@ -177,7 +199,7 @@ def test_a_returned_loss_that_is_nan_stops_too():
 def test_resume_is_exact(task, cut, tmp_path):
     alone = fit(task(), steps=30, log_every=1, **quick)
     fit(task(), steps=cut, out=tmp_path, log_every=1, **quick)
-    again = fit(task(), steps=30, out=tmp_path, resume=True, log_every=1, seed=99, **quick)
+    again = fit(task(), steps=30, out=tmp_path, resume=True, log_every=1, **quick)
     assert equal(alone, again) and again.steps == 30
     assert [(r['step'], r.get('D', r.get('loss'))) for r in alone.history] == [(r['step'], r.get('D', r.get('loss'))) for r in again.history]
 
@@ -201,9 +223,90 @@ def test_another_run_is_not_overwritten(tmp_path):
     with pytest.raises(ValueError, match='is a file'): fit(CloudGAN(), steps=2, out=tmp_path / 'file', **quick)
 
 def test_two_are_kept_and_leftovers_go(tmp_path):
-    (tmp_path / '.checkpoint-00000001.safetensors.tmp').write_bytes(b'half')
+    for i in range(3): (tmp_path / f'.checkpoint-00000001.safetensors.{i}.tmp').write_bytes(b'half')
     fit(CloudGAN(), steps=50, out=tmp_path, save_steps=8, **quick)
     assert sorted(p.name for p in tmp_path.iterdir()) == ['checkpoint-00000048.safetensors', 'checkpoint-00000050.safetensors']
+
+
+def told(run): return [{k: v for k, v in r.items() if k != 'seconds'} for r in run.history]
+
+class Sampled(DropGAN):
+    "Takes samples that are tensors at even steps, numbers at odd ones; dies where it is told to."
+    at, steps_seen = None, 0
+    def sample(self, nets): self.steps_seen += 1; return nets['G'](torch.ones(3, 2)) if self.steps_seen % 2 else float(nets['G'](torch.ones(3, 2)).sum())
+    def draw(self, loop):
+        if loop.step == self.at: raise KeyboardInterrupt
+        return super().draw(loop)
+
+@pytest.mark.parametrize('log_every', [None, 1, 3, 7])
+def test_history_and_samples_come_back_exactly(log_every, tmp_path):
+    options = dict(steps=29, log_every=log_every, sample_every=log_every and log_every + 1, average=.9, **quick)
+    alone, dies = fit(Sampled(), **options), Sampled()
+    dies.at = 23
+    with pytest.raises(KeyboardInterrupt): fit(dies, out=tmp_path, save_steps=11, **options)
+    again = Sampled(); again.steps_seen = len(read_checkpoint(checkpoints(tmp_path)[0])[1]['samples'])
+    run = fit(again, out=tmp_path, resume=True, **options)
+    assert equal(alone, run) and told(alone) == told(run)
+    assert [s for s, _ in alone.samples] == [s for s, _ in run.samples] and len(run.samples) > 2
+    assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for (_, a), (_, b) in zip(alone.samples, run.samples))
+
+@pytest.mark.parametrize('wrong, says', [(dict(seed=5), 'seed is 3, not 5'), (dict(average=.5), 'average is 0.9, not 0.5'), (dict(precision='bf16'), "precision is 'fp32', not 'bf16'")])
+def test_another_run_is_refused_in_one_sentence(wrong, says, tmp_path, recwarn):
+    options = dict(seed=3, average=.9, precision='fp32', out=tmp_path, **quick)
+    fit(CloudGAN(), steps=4, save_steps=2, **options)
+    with pytest.raises(ValueError, match=f'is of another run: its {says}; go on with') as e: fit(CloudGAN(), steps=8, resume=True, **options | wrong)
+    assert '\n' not in str(e.value) and not recwarn.list, 'no word of the checkpoint before it'
+
+def test_what_differs_is_named_deep_down_and_briefly(tmp_path):
+    class Told(CloudGAN):
+        def __init__(self, width, data): super().__init__(); self.told = dict(recipe=dict(width=width, plan=[1] * 99), data=data)
+        def describe(self): return self.told
+    fit(Told(8, 'abc'), steps=2, out=tmp_path, **quick)
+    with pytest.raises(ValueError, match="another run: its recipe width is 8, not 16, its data is 'abc', not 'def'; ") as e:
+        fit(Told(16, 'def'), steps=4, out=tmp_path, resume=True, **quick)
+    assert len(str(e.value)) < 300
+
+def test_a_run_may_be_made_longer(tmp_path):
+    fit(CloudGAN(), steps=5, out=tmp_path, **quick)
+    assert fit(CloudGAN(), steps=9, out=tmp_path, resume=True, **quick).steps == 9
+
+def test_no_rank_of_a_seed_is_another_seed():
+    seeds = [seed_of(s, r) for s in range(50) for r in range(8)]
+    assert len(set(seeds)) == 400 and [seed_of(s, 0) for s in range(50)] == list(range(50)), 'one process draws what it always drew'
+    assert not set(seeds[1::8]) & set(range(10_000))
+
+def test_seeded_leaves_the_caller_alone():
+    torch.manual_seed(5); a = torch.rand(3)
+    torch.manual_seed(5); CloudGAN()
+    with seeded(9): torch.rand(7)
+    assert torch.equal(torch.rand(3), a)
+
+
+# ---------------------------------------------------------------- the best of a run
+def steadiness(G): return -abs(float(G(torch.ones(1, 2)).sum()) - 1.5)
+
+def chosen(task=None, steps=30, **options): return choose(task or DropGAN(), 'G', steadiness, steps, 10, average=.5, **options, **quick)
+
+def test_choose_keeps_the_best_net():
+    run = chosen()
+    assert len(run.samples) == 10 and steadiness(run.averages['G']) == max(v for _, v in run.samples) > run.samples[-1][1]
+
+@pytest.mark.parametrize('at', [2, 12, 29])
+def test_choose_goes_on_from_what_it_had_found(at, tmp_path):
+    class Dies(DropGAN):
+        def draw(self, loop):
+            if loop.step == at: raise KeyboardInterrupt
+            return super().draw(loop)
+    alone = chosen()
+    with pytest.raises(KeyboardInterrupt): chosen(Dies(), out=tmp_path, save_steps=2)
+    again = chosen(out=tmp_path, resume=True)
+    assert again.samples == alone.samples and equal(again, alone)
+    once_more = chosen(out=tmp_path, resume=True)
+    assert once_more.samples == alone.samples and equal(once_more, alone), 'a finished run knows its best, too'
+
+def test_a_run_that_chose_nothing_is_another_run(tmp_path):
+    fit(DropGAN(), steps=4, average=.5, out=tmp_path, **quick)
+    with pytest.raises(ValueError, match=r"its memory best is None, not \['G'\]"): chosen(out=tmp_path, resume=True)
 
 
 # ---------------------------------------------------------------- kill -9
@@ -246,7 +349,7 @@ def killed(tmp_path_factory):
 def test_killed_goes_on_bit_for_bit(where, found, killed):
     out = killed / where
     step = latest_checkpoint(out)[2]['step']
-    assert found in (step, None) and list(out.glob('.*.tmp')) == ([out / '.checkpoint-00000030.safetensors.tmp'] if found == 20 else list(out.glob('.*.tmp')))
+    assert found in (step, None) and (found != 20 or len(list(out.glob('.checkpoint-00000030.safetensors.*.tmp'))) == 1)
     again = fit(DropGAN(), steps=step + 30, out=out, resume=True, save_steps=10, **quick)
     assert equal(again, fit(DropGAN(), steps=step + 30, **quick))
     assert not list(out.glob('.*')), 'no half file stays'
@@ -350,9 +453,33 @@ def test_whatever_fails_the_old_file_stays(call, tmp_path, monkeypatch):
     def full(*a, **k): raise OSError(28, 'No space left on device')
     if call == 'write': monkeypatch.setattr('builtins.open', full)
     else: monkeypatch.setattr(training.os, call, full)
-    with pytest.raises(OSError): write_atomic(path, b'new')
+    with pytest.raises(OSError) as e: write_atomic(path, b'new')
+    assert (e.value.filename, e.value.strerror) == (str(path), 'No space left on device')
     monkeypatch.undo()
     assert path.read_bytes() == b'old' and [p.name for p in tmp_path.iterdir()] == ['f']
+
+
+WRITER = """
+import sys
+from avgen_nb.training import write_atomic
+for i in range(200): write_atomic(sys.argv[1], sys.argv[2].encode() * 20_000)
+"""
+
+def test_two_write_and_a_third_reads_only_whole_files(tmp_path):
+    path, kinds = tmp_path / 'f', (b'a' * 20_000, b'b' * 20_000)
+    write_atomic(path, kinds[0])
+    writers, seen = [spawn(WRITER, path, letter) for letter in 'ab'], set()
+    while any(w.poll() is None for w in writers): seen.add(path.read_bytes())
+    for w in writers: assert w.communicate()[1] == '' and w.returncode == 0
+    assert seen <= set(kinds) and [p.name for p in tmp_path.iterdir()] == ['f']
+
+def test_a_file_has_the_rights_of_any_other(tmp_path):
+    write_atomic(tmp_path / 'a', b''); (tmp_path / 'b').write_bytes(b'')
+    assert (tmp_path / 'a').stat().st_mode == (tmp_path / 'b').stat().st_mode
+
+def test_only_the_first_of_several_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv('RANK', '1'); write_atomic(tmp_path / 'f', b'x')
+    assert not list(tmp_path.iterdir())
 
 
 # ---------------------------------------------------------------- tensors on disk
@@ -438,6 +565,38 @@ def test_processes_stop_and_draw_together(partners):
     (*_, steps0, said0, last0), (*_, steps1, said1, last1) = partners
     assert steps0 == steps1 > 0 and "'D' is nan at step 5" in said0 and said0 == said1
     assert last0 == last1, 'a generator that drifted is set right'
+
+def test_numbers_for_all_processes_are_cut():
+    here = torch.device('cpu')
+    whole, halves = Chance(Place(here)), [Chance(Place(here, r, 2)) for r in (0, 1)]
+    for kind in (torch.rand, torch.randn):
+        assert torch.equal(torch.cat([h.numbers(kind, 3, 2) for h in halves]), whole.numbers(kind, 6, 2))
+
+@pytest.mark.parametrize('modality', ['picture', 'sound'])
+def test_augmentation_is_cut_as_it_is_drawn(modality):
+    "Varying half a batch in each of two processes is varying the whole batch in one; one process draws what a bare generator draws."
+    from avgen_nb.nets import MODALITIES
+    m = MODALITIES[modality]
+    x = torch.rand(6, *m.shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    whole = m.vary(x, torch.Generator().manual_seed(4), 1.)
+    here = torch.device('cpu')
+    assert torch.equal(m.vary(x, Chance(Place(here), 4), 1.), whole)
+    halves = [m.vary(part, Chance(Place(here, r, 2), 4), 1.) for r, part in enumerate(x.chunk(2))]
+    torch.testing.assert_close(torch.cat(halves), whole, atol=1e-5, rtol=1e-5)
+
+def test_on_gpus_batch_norm_is_pytorchs_own():
+    "It trains on CUDA only; here its weights, its statistics and what it does at rest."
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.BatchNorm1d(3))
+    x, before = torch.randn(2, 1, 5, 5), net.state_dict()
+    net.eval(); y = net[:2](x)
+    globalise(net, 'cuda')
+    assert all(isinstance(m, nn.SyncBatchNorm) for m in net[1:]) and torch.equal(net[:2](x), y)
+    assert all(a is b or torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values()))
+    assert all(m.process_group is None for m in net[1:]), 'over all processes'
+
+def test_a_launcher_that_started_one_says_so(monkeypatch):
+    monkeypatch.delenv('WORLD_SIZE', raising=False); monkeypatch.setenv('ACCELERATE_DYNAMO_BACKEND', 'NO')
+    with pytest.warns(UserWarning, match='started one process.*torchrun --nproc_per_node'): training.find_place('cpu')
 
 def test_shares_make_the_whole():
     x = torch.arange(12)
