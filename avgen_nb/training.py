@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ALONE', 'cloud_nets', 'seeded', 'CloudGAN', 'pick_device', 'fast_bf16', 'fast_fp16', 'pick_precision', 'Budget',
-           'Stopped', 'Losses', 'average_into', 'Place', 'find_place', 'share', 'mean_over_processes',
+           'Stopped', 'Losses', 'average_into', 'Place', 'leave', 'find_place', 'share', 'mean_over_processes',
            'same_everywhere', 'gather', 'is_first', 'wait_for_all', 'everywhere', 'Chance', 'SumOverProcesses',
            'GlobalBatchNorm', 'globalise', 'OverProcesses', 'descend', 'Loop', 'read_clock', 'home_of', 'at_work',
            'prepare', 'write_atomic', 'sync_folder', 'fingerprint', 'write_tensors', 'nets_identity', 'read_tensors',
@@ -16,7 +16,7 @@ __all__ = ['ALONE', 'cloud_nets', 'seeded', 'CloudGAN', 'pick_device', 'fast_bf1
            'Best', 'agree', 'choose']
 
 # %% ../nbs/07_training.ipynb #00000004
-import contextlib, copy, hashlib, json, math, os, secrets, sys, textwrap, time, warnings
+import atexit, contextlib, copy, hashlib, json, math, os, secrets, sys, textwrap, time, warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np, safetensors.torch, torch
@@ -179,6 +179,10 @@ class Place:
 ALONE = ('accelerate launch started one process; if --num_processes asked for more, start them with '
          '`torchrun --nproc_per_node N`, or on GPUs with `accelerate launch --multi_gpu --num_processes N`')
 
+def leave():
+    "Close the line between the processes."
+    if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
+
 def find_place(
     device=None  # None: the best there is
 ) -> Place:
@@ -187,6 +191,7 @@ def find_place(
     if int(os.environ.get('WORLD_SIZE', 1)) == 1: return Place(pick_device(device))
     from accelerate import PartialState
     state = PartialState(cpu=pick_device(device).type == 'cpu')
+    atexit.unregister(leave); atexit.register(leave)
     return Place(state.device, state.process_index, state.num_processes)
 
 # %% ../nbs/07_training.ipynb #00000022
