@@ -101,7 +101,10 @@ def demo(root=ROOT):
 
 OVER = '95 % interval over songs and seeds'
 
-def over(r): return interval(r) + (', songs only' if interval(r) and not r.get('seeds') else '')
+def over(r):
+    "An interval, and what it is: ≈ where it was worked out from the seeds' values, since the answers are gone (scripts/seed_intervals.py)."
+    if not interval(r) or not r.get('seeds'): return interval(r) and f'{interval(r)}, songs only'
+    return ('≈ ' if r['seeds'] > 1 and not r.get('songs') else '') + interval(r)
 
 
 def chen2017(root=ROOT):

@@ -134,10 +134,11 @@ def test_headline_figures_are_of_the_exam(tmp_path):
 
 
 def test_an_interval_says_what_it_is_over(tmp_path):
-    rows = [row(system='S2I-C', split='test', seed=None, paper='.7556', value=.25, low=.1, high=.4, seeds=3), row(system='S2I-N', split='test', seed=None, paper='.1232', low=.1, high=.2, seeds=None)]
+    rows = [row(system='S2I-C', split='test', seed=None, paper='.7556', value=.25, low=.1, high=.4, seeds=3, songs=78), row(system='S2I-A', split='test', seed=None, paper='.1095', low=.1, high=.3, seeds=3),
+            row(system='S2I-N', split='test', seed=None, paper='.1232', low=.1, high=.2, seeds=None)]
     head, _, *lines = table_of(readme_tables.chen2017, tmp_path, rows, 'chen2017')
-    assert [dict(zip(head, l))['95 % interval over songs and seeds'] for l in lines] == ['0.100 to 0.400', '0.100 to 0.200, songs only']
-    assert [dict(zip(head, l))['seeds'] for l in lines] == ['3', '']
+    assert [dict(zip(head, l))['95 % interval over songs and seeds'] for l in lines] == ['0.100 to 0.400', '≈ 0.100 to 0.300', '0.100 to 0.200, songs only']
+    assert [dict(zip(head, l))['seeds'] for l in lines] == ['3', '3', '']
 
 
 def test_a_papers_figure_stands_beside_the_papers_recipe():
