@@ -19,7 +19,7 @@ __all__ = ['ROUNDS', 'CARDS', 'HOME', 'PLAYING', 'FOLLOWS', 'JOINTS', 'LONGEST',
 
 # %% ../nbs/13_explorer.ipynb #00000004
 import base64, html, io, json, math, os, tempfile, textwrap, time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache, singledispatch
 from importlib.resources import files
 from pathlib import Path
@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from PIL import Image
 from .cgan import load_run, shipped, shipped_folder, shipped_names
 from .judges import in_parts
+from .metrics import read_rows
 from .orchestra import STRIDE, Note, draw_stage, play, record, windows_of
 from .pairs import to_picture
 from .players import INSTRUMENTS, KEYPOINTS, RANGES, Moment, check_instrument, draw_look, draw_player, keypoints
@@ -667,7 +668,7 @@ def rows_beside(folder):  # of a run
     folder, card = Path(folder), Path(folder)/'card.json'
     found = json.loads(card.read_text(encoding='utf-8'))['rows'] if card.is_file() else []
     for path in (folder/'results.jsonl', *sorted(folder.parent.parent.glob('rows/*.jsonl'))):
-        if path.is_file(): found += [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+        if path.is_file(): found += [asdict(row) for row in read_rows(path)]
     return found
 
 # %% ../nbs/13_explorer.ipynb #00000088

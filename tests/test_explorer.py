@@ -451,6 +451,13 @@ def test_ledger_rows_of_own_runs(tmp_path):
     assert ledger_row(name)['value'] == .42 and ledger_words(ledger_row(name)).startswith('right instrument 0.420 [0.400, 0.600] on the exam, 78 songs, one seed')
 
 
+def test_a_file_of_results_that_is_none_is_named(tmp_path):
+    copy_of('S2I-C+guide', tmp_path/'mine')
+    (tmp_path/'mine/results.jsonl').write_text('{"system": "S2I-C+guide"}\nno row\n')
+    said = answer(explore_models, names=[str(tmp_path/'mine')])
+    assert said.startswith('<p role="alert">') and 'results.jsonl, line 2' in said
+
+
 def test_ledger_words_say_no_more_than_the_row():
     bare = dict(value=.5, low=None, high=None, ceiling=None, steps=9, minutes=1., split='exam')
     assert ledger_words(bare) == 'right instrument 0.500 on the exam, one seed, 9 steps, 1 min' and ledger_words(None) == 'not scored yet'
