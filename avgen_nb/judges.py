@@ -257,7 +257,7 @@ def train_judge(modality,      # 'picture' or 'sound'
     if modality not in MODALITIES: raise ValueError(f"modality is {modality!r}; it must be one of {', '.join(MODALITIES)}")
     if steps is None and minutes is None: steps = STEPS[modality]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)   # of the CPU only: `fork_rng` gives it back
         judge = Judge(MODALITIES[modality].channels, train.classes, modality, width, STRIDE[modality])
     run = fit(JudgeTask(judge, train, **options), steps=steps, minutes=minutes, seed=seed, average=.99, quiet=quiet)
     judge = run.averages['judge']

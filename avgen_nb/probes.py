@@ -240,7 +240,7 @@ def train_probe(kind,        # 'pose' or 'pitch'
     "A probe trained on real pairs only."
     if kind not in KINDS: raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)   # of the CPU only: `fork_rng` gives it back
         net = KINDS[kind]()
     run = fit(ProbeTask(net, train, **options), steps=steps or STEPS[kind], seed=seed, average=.99, quiet=quiet)
     return Probe(run.averages['probe'], dict(kind=kind, seed=seed, steps=run.steps, minutes=round(run.minutes, 3)))
