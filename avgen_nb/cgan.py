@@ -6,13 +6,13 @@
 __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDED', 'S2I_N_GUIDED', 'I2S_GUIDED', 'RECIPES',
            'CHEN_S2I_POSE', 'CHEN_I2S_POSE', 'POSE', 'S2I_POSE_GUIDED', 'I2S_POSE_GUIDED', 'PAPER', 'mismatched',
            'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'encoder_numbers',
-           'pitch_in', 'naming_loss', 'EncoderTask', 'seeded', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
+           'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
            'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of',
            'finish_run', 'keep_run', 'recipe_from', 'load_run', 'scored_pairs', 'evaluate_run', 'shipped_folder',
            'shipped_names', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
-import contextlib, json, math, os, time
+import json, math, os, time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from . import __version__
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Encoder
-from .training import fit, home_of, load_nets, save_nets
+from .training import fit, home_of, load_nets, save_nets, seeded
 
 # %% ../nbs/10_cgan.ipynb #00000008
 def mismatched(
@@ -184,13 +184,6 @@ class EncoderTask:
         return dict(loss=loss.detach(), accuracy=(logits[:, :len(self.pairs.classes)].argmax(1) == label).float().mean())
 
 # %% ../nbs/10_cgan.ipynb #00000037
-@contextlib.contextmanager
-def seeded(seed):
-    "Inside, torch's randomness on the CPU starts from the seed; afterwards the caller's goes on as if nothing had been drawn."
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
-
 def train_encoder(
     modality,              # what it hears or sees
     recipe,                # its numbers

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from . import __version__
 from .cgan import CHEN_I2S, CHEN_S2I, CHEN_S2I_N, I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, EncoderTask, Recipe
 from .cgan import I2S_POSE_GUIDED, PAPER, S2I_POSE_GUIDED, Generator, evaluate_run, finish_run, load_run, meta_of, of_instrument, open_data
-from .cgan import encoder_numbers, seeded, steps_for, train_encoder
+from .cgan import encoder_numbers, steps_for, train_encoder
 from .judges import balanced_accuracy, ceiling_of, chance, in_parts, judge_for, majority, song_interval
 from .metrics import Row, device_name, html_table, judge_labels, read_rows, write_rows
 from .nets import CHEN_PICTURE, CHEN_SOUND, MODALITIES, PICTURE, SOUND, Decoder, Modality
@@ -33,7 +33,7 @@ from .probes import probe_for, score_probe
 from .rating import PAPER_MEANS
 from .show import in_notebook
 from .sound import cqt, lms, mel, mfcc, stft
-from .training import describe, fit, load_nets, save_nets
+from .training import describe, everywhere, fit, is_first, load_nets, save_nets, seeded, wait_for_all
 from .urmp import read_windows
 
 # %% ../nbs/10b_chen.ipynb #0000000a
@@ -257,9 +257,10 @@ def kept(
     if shelf is None: return train(None)
     name = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8).hexdigest()
     path = Path(shelf)/name/'net.safetensors'
-    if not path.exists():
+    if not everywhere(path.exists()):
         trained, minutes = train(path.parent/'run')
-        save_nets(path, dict(net=trained), dict(facts=facts, minutes=minutes))
+        if is_first(): save_nets(path, dict(net=trained), dict(facts=facts, minutes=minutes))
+        wait_for_all()
     weights, meta = load_nets(path)
     net.load_state_dict(weights['net'])
     return net.eval().requires_grad_(False), meta['minutes']
@@ -539,7 +540,7 @@ def pose_system(
     dev = of_instrument(data['dev'], instrument, recipe)
     def score(model): return next(r.value for r in score_probe(model, dev, probe) if r.metric == figure)
     judge = judge_for(recipe.target, data, steps=effort.judge)
-    if not (place/'model.safetensors').exists():
+    if not everywhere((place/'model.safetensors').exists()):
         longer = replace(effort, encode=steps_for(recipe, effort.name, 'encoder_steps'))
         train_system(System(recipe), data, place, longer, judge, 0, shelf, score=score,
             only=instrument, steps=effort.pose)
@@ -581,7 +582,7 @@ def experiments(
     def why(name): return cause_rows(name, data, replace(effort, epochs=effort.epochs / 2), shelf, source)
     def trained(name):
         folder, s = place/name/'seed-0', SYSTEMS[name]
-        if not (folder/'model.safetensors').exists(): train_system(s, data, folder, effort, judge(s.recipe.target), 0, shelf, opened)
+        if not everywhere((folder/'model.safetensors').exists()): train_system(s, data, folder, effort, judge(s.recipe.target), 0, shelf, opened)
         return judged_by(load_run(folder), judge(s.recipe.target))
     def pose(name): return pose_rows(name, data, place/'pose', effort, {k: trained(k) for k in ('S2I-C+guide', 'I2S+guide')}, source, shelf)
     known = not data or 'keypoints' in data['train'].truth
@@ -600,10 +601,13 @@ def run_all(
     place.mkdir(parents=True, exist_ok=True)
     for i, (name, go) in enumerate(plan.items(), 1):
         path = place/f'{name.replace(" ", "-")}.jsonl'
-        say(f'{i} of {len(plan)}: {name}{", already there" if path.exists() else ""}')
-        if not path.exists(): write_rows(path, go(), append=False)
+        there = everywhere(path.exists())
+        say(f'{i} of {len(plan)}: {name}{", already there" if there else ""}')
+        new = [] if there else go()
+        if is_first() and not there: write_rows(path, new, append=False)
+        wait_for_all()
     rows = sum((read_rows(path) for path in sorted(place.glob('*.jsonl'))), [])   # those of earlier calls, too
-    write_rows(Path(out)/'rows.jsonl', rows, append=False)
+    if is_first(): write_rows(Path(out)/'rows.jsonl', rows, append=False)
     return rows
 
 # %% ../nbs/10b_chen.ipynb #00000064
