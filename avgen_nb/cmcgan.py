@@ -20,9 +20,9 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from .cgan import GAMES, RECIPES, STABLE, Generator, Recipe, encoder_for, evaluate_run, judge_of, keep_run, load_run
-from .cgan import meta_of, mismatched, naming_loss, phi_of, seeded, steps_for, train_encoders, train_run
+from .cgan import meta_of, mismatched, naming_loss, phi_of, steps_for, train_encoders, train_run
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Leaky
-from .training import fit
+from .training import fit, seeded
 
 # %% ../nbs/11_cmcgan.ipynb #0000000a
 def pair_scores(

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from . import __version__
-from .cgan import I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, Generator, encoder_for, load_run, seeded, shipped, train_encoder
-from .chen import choose, run_budget, seed_rows, thin, waves_of_files, waves_of_orchestra
+from .cgan import I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, Generator, encoder_for, load_run, shipped, train_encoder
+from .chen import run_budget, seed_rows, thin, waves_of_files, waves_of_orchestra
 from .hao import gap_over_seeds, paired_gap
 from .judges import balanced_accuracy, chance
 from .metrics import Row, device_name
@@ -27,7 +27,7 @@ from .nets import MODALITIES
 from .pairs import Pairs, throw
 from .show import in_notebook
 from .sound import lms
-from .training import fit
+from .training import choose, fit, seeded
 
 # %% ../nbs/12_missing.ipynb #00000007
 PAPER_DMCN = {'V': '.9531', 'A': '.8863', 'V + A': '.9741', 'GV + A': '.9804', 'V + GA': '.9861'}

@@ -7,13 +7,14 @@ from torch import nn
 
 from avgen_nb import hao
 from avgen_nb.cgan import Generator
-from avgen_nb.chen import Effort, choose, thin
+from avgen_nb.chen import Effort, thin
 from avgen_nb.cmcgan import ABLATIONS, CMCGAN_GUIDED, HAO, WAYS, ablated
 from avgen_nb.hao import EFFORTS, Study, paired_gap
 from avgen_nb.judges import Judge, ceiling_of, song_interval
 from avgen_nb.metrics import Row
 from avgen_nb.nets import MODALITIES
 from avgen_nb.pairs import Pairs
+from avgen_nb.training import choose
 
 CLASSES = ('flute', 'tuba', 'violin')
 SMALL = dict(hidden=(8,), keep=(.8,), norm=True, encoder_batch=12, vary=0.)
@@ -94,27 +95,33 @@ def test_a_gap_of_several_seeds_is_as_wide_as_the_seeds_are_apart():
     assert hao.gap_over_seeds(true, {k: ours[k] for k in (2, 0, 1)}, theirs, songs) == (value, low, high), 'seeds are paired by name'
 
 
-def test_rows_say_how_many_songs_and_seeds(study):
-    trained = study.cmcgan()
-    gap = hao.gap_rows({s: m['sound'] for s, m in trained.items()}, {s: m['sound'] for s, m in trained.items()}, study.data, study.effort)
-    assert (gap[0].songs, gap[0].seeds, gap[0].value) == (len(study.data['test'].songs.unique()), 2, 0)
-    rows = hao.accuracy_rows(trained, study.data, study.effort)
-    assert [(r.seed, r.seeds) for r in rows] == 2 * [(0, 1), (1, 1), (None, 2)] and all(r.songs for r in rows)
-
-
-def test_the_ceiling_is_of_the_very_pairs(study):
+def test_rows_say_songs_and_seeds_and_the_ceiling_of_the_very_pairs(study):
     "Round trips are scored on every fourth pair, and their ceiling is of these; what a judge remembers from its birth is not asked."
-    few = thin(study.data['test'], 4)
-    for r in hao.trip_rows('x', study.cmcgan(), study.data, study.effort):
-        jury = hao.judge_for(r.direction.rpartition(' ')[2], study.data)
-        assert r.ceiling == ceiling_of(jury, few)['value'] and r.n in (len(few), 2 * len(few))
+    trained, test = study.cmcgan(), study.data['test']
+    sounds, songs = {s: m['sound'] for s, m in trained.items()}, len(test.songs.unique())
+    gap = hao.gap_rows(sounds, sounds, study.data, study.effort)[0]
+    assert (gap.songs, gap.seeds, gap.value) == (songs, 2, 0)
+    for rows, pairs in ((hao.accuracy_rows(trained, study.data, study.effort), test), (hao.trip_rows('x', trained, study.data, study.effort), thin(test, 4))):
+        assert [(r.seed, r.seeds) for r in rows] == 2 * [(0, 1), (1, 1), (None, 2)] and {r.songs for r in rows} == {len(pairs.songs.unique())}
+        for r in rows: assert r.ceiling == ceiling_of(hao.judge_for(r.direction.rpartition(' ')[2], study.data), pairs)['value'] != .9
 
 
 def test_a_run_that_is_there_is_scored_by_the_study_s_judge(study):
     first = study.cmcgan()[0]
     fresh = {k: hao.judge_for(k, study.data) for k in MODALITIES}
-    again = hao.train_both(hao.CMCGAN_GUIDED, study.data, study.out/hao.CMCGAN_GUIDED.name/'seed-0', study.effort, fresh, ({}, []))
+    again = hao.train_both(hao.CMCGAN_GUIDED, study.data, hao.place_of(study.out, hao.CMCGAN_GUIDED, study.data, study.effort, 0), study.effort, fresh, ({}, []))
     assert set(again) == set(first) and all(again[t].jury is fresh[t] for t in again)
+
+
+def test_a_study_of_other_data_does_not_take_what_is_there(study):
+    "One folder, two data sets: the second is trained on its own, as in a folder of its own."
+    other = study.data | dict(train=made_up_pairs(5))
+    one = replace(study.effort, seeds=(0,))
+    ours = Study(study.data, one, study.out, study.opened).cmcgan(hao.HAO)[0]
+    theirs, alone = (Study(other, one, out, study.opened).cmcgan(hao.HAO)[0] for out in (study.out, study.out/'own'))
+    weights = lambda models: torch.cat([v.flatten().float() for v in models['sound'].G.state_dict().values()])
+    assert torch.equal(weights(theirs), weights(alone)) and not torch.equal(weights(theirs), weights(ours))
+    assert list(hao.place_of(study.out, hao.HAO, other, one, 0).glob('game/checkpoint-*')), 'a killed run can go on'
 
 
 def test_training_leaves_the_callers_randomness_alone(study):
