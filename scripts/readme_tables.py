@@ -56,7 +56,10 @@ def with_ends(r, less='–'):
     return number(r['value']) + (f' [{number(r["low"])}, {number(r["high"])}]' if interval(r) else '')
 
 
-def seeds(r): return '' if not r.get('seeds') else 'one' if r['seeds'] == 1 else str(r['seeds'])
+def seeds(r):
+    "How many trainings a row stands for; one that has a seed stands for itself."
+    n = r.get('seeds') or (1 if r.get('seed') is not None else '')
+    return 'one' if n == 1 else str(n)
 
 
 def by_model(rows):

@@ -28,7 +28,7 @@ def songs(): return exam_pairs(progress=False)
 def card_of(name): return json.loads((MODELS/name/'card.json').read_text(encoding='utf-8'))
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', [*NAMES[:2], *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES[2:])])
 def test_the_row_of_the_card_comes_out_again(name, songs):
     run, row = shipped(name), card_of(name)['rows'][0]
     assert row['metric'] == 'balanced_accuracy' and row['split'] == 'exam' and row['n'] == len(songs)
