@@ -245,7 +245,7 @@ def reader(
 ):           # pairs → (N, classes) probabilities
     "A linear reader of φ: it says all that a partner can say of the instrument, and no partner is made."
     x, y = codes(model, train), train.labels.cpu()
-    W = nn.Linear(x.shape[1], len(train.classes))
+    with seeded(0): W = nn.Linear(x.shape[1], len(train.classes))
     for p in W.parameters(): nn.init.zeros_(p)
     opt = torch.optim.LBFGS(W.parameters(), max_iter=60, line_search_fn='strong_wolfe')
     def loss():

@@ -299,7 +299,8 @@ def test_gains_are_over_songs_and_seeds(data):
 def test_training_leaves_the_callers_randomness_alone(data):
     before = torch.get_rng_state()
     missing.train_fusion(('sound',), data['train'], data['dev'], WAYS[0], 1)
-    missing.train_generators(data['train'], encode=1, game=1)
+    models = missing.train_generators(data['train'], encode=1, game=1)
+    missing.reader(models['picture'], data['train'])
     assert torch.equal(torch.get_rng_state(), before)
 
 
