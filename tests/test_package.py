@@ -109,6 +109,15 @@ def test_readme():
     for target in re.findall(r'\]\((?!https?:|#)([^)\s]+)\)', text): assert (ROOT/target).exists(), f'README.md points to {target}'
 
 
+@pytest.mark.parametrize('name', ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'docs/decisions.md'])
+def test_what_is_named_is_there(name):
+    "Scripts, and the recipes of `avgen train`."
+    from avgen_nb.cmcgan import trainer_of
+    text = (ROOT/name).read_text(encoding='utf-8')
+    for script in re.findall(r'scripts/\w+\.py', text): assert (ROOT/script).exists(), f'{name} names {script}'
+    for recipe in re.findall(r'avgen(?:_nb)? train ([A-Z][\w+-]*)', text): trainer_of(recipe)
+
+
 def row(metric='balanced_accuracy', value=.5, **more):
     return dict(dict(system='S2I-C+guide', direction='sound → picture', split='exam', data='orchestra', seed=0, steps=9, minutes=45., device='a CPU',
                      metric=metric, value=value, low=None, high=None, ceiling=None, chance=1 / 13, n=99, songs=None, seeds=1), **more)
