@@ -192,7 +192,8 @@ def sliced_wasserstein(real,         # (M, C, H, W)
     g = lambda: torch.Generator().manual_seed(seed)
     some = lambda x: x[torch.randperm(len(x), generator=g())[:most].to(x.device)].float()
     levels = levels or 1 + max(0, int(math.log2(min(real.shape[-2:]) / 11)))
-    return [patch_distance(patches(a, n, g()), patches(b, n, g()), lines, g()) for a, b in zip(pyramid(some(real), levels), pyramid(some(made), levels))]
+    both = zip(pyramid(some(real), levels), pyramid(some(made), levels))
+    return [patch_distance(patches(a, n, g()), patches(b, n, g()), lines, g()) for a, b in both]
 
 def patch_distance(a, b, lines, generator):
     "Sliced Wasserstein distance of two clouds of equally many patches."
@@ -397,7 +398,8 @@ def item_rows(real,             # (M, C, H, W) real items
     songs = torch.arange(len(real)) if real_songs is None else torch.as_tensor(real_songs).cpu()
     half = (songs.unique(return_inverse=True)[1] % 2).bool().to(real.device)
     beside = sliced_wasserstein(real[half], real[~half], seed=seed) if half.any() else [None] * 9
-    rows = [Row(metric=f'swd_level_{k}', value=v, ceiling=c, **context) for k, (v, c) in enumerate(zip(sliced_wasserstein(real, made, seed=seed), beside))]
+    far = sliced_wasserstein(real, made, seed=seed)
+    rows = [Row(metric=f'swd_level_{k}', value=v, ceiling=c, **context) for k, (v, c) in enumerate(zip(far, beside))]
     if hear is None: return rows
     some = lambda x: x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:most].to(x.device)]
     value, ceiling = (periodicity(hear(some(x))).mean().item() for x in (made, real))
@@ -424,7 +426,8 @@ def score_generated(judge,             # Judge of what was generated
     value, low, high = song_interval(labels, pred, songs, seed, runs=runs)
     context = dict(system='', seed=seed, n=len(labels), songs=len(songs.unique()), seeds=1 if runs is None else len(np.unique(runs)),
                    device=device_name(generated.device)) | context
-    row = Row(metric='balanced_accuracy', value=value, low=low, high=high, chance=chance(len(only or judge.classes)), majority=majority(labels), **context)
+    row = Row(metric='balanced_accuracy', value=value, low=low, high=high, chance=chance(len(only or judge.classes)),
+              majority=majority(labels), **context)
     if real is None: return [row]
     beside = judge.features(real)
     if real_labels is not None:

@@ -269,6 +269,14 @@ def test_the_packages_judges_know_the_songs_they_learnt_from(modality, some_song
         assert len(world['songs']) == 13 * dict(train=24, test=6)[split] and set(world['windows']) == {41}
 
 
+def test_all_models_of_the_package_are_scored_by_its_one_judge():
+    from avgen_nb.cgan import shipped, shipped_folder, shipped_names
+    for name in shipped_names():
+        run = shipped(name)
+        assert not (shipped_folder(name)/'judge.safetensors').exists()
+        assert all(map(torch.equal, run.jury.parameters(), package_judge(run.target.name).parameters()))
+
+
 @pytest.mark.parametrize('modality', ['picture', 'sound'])
 def test_the_packages_judge_is_taken_for_its_own_world_only(modality, some_songs, cache, monkeypatch):
     data = dict(train=some_songs, test=some_songs)
