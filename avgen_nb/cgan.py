@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from . import __version__
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Encoder
-from .training import describe_pairs, fit, home_of, load_nets, nets_identity, save_nets, seeded
+from .training import checkpoints, describe_pairs, fit, home_of, load_nets, nets_identity, save_nets, seeded
 
 # %% ../nbs/10_cgan.ipynb #00000008
 def mismatched(
@@ -363,12 +363,12 @@ def train_encoders(
     wanted: dict,          # modality → recipe
     data: dict,            # splits
     folder: str,           # where each gets a folder for its checkpoints
-    minutes: float = None, # of all together; none: what the budget says
+    minutes: float = None, # of all together; none: what the budget says; 0: they are taken as they are
     budget: str = 'cpu',   # 'test', 'cpu' or 'gpu'
     **options,             # of `fit`
 ):
     "The encoders that a game begins with, and how many minutes each took."
-    long = lambda r: dict(minutes=minutes / len(wanted)) if minutes else dict(steps=steps_for(r, budget, 'encoder_steps'))
+    long = lambda r: dict(minutes=minutes / len(wanted)) if minutes is not None else dict(steps=steps_for(r, budget, 'encoder_steps'))
     made = [train_encoder(m, r, data, Path(folder)/('encoder-' + m.name + r.aim.removeprefix('instrument')), **long(r), **options) for m, r in wanted.items()]
     return [E for E, _ in made], [spent for _, spent in made]
 
@@ -392,7 +392,8 @@ def train_run(
     train = of_instrument(data['train'], only, recipe)
     source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
     wanted = {m: recipe for m in ([source, target] if recipe.guide else [source])}
-    nets, spent = train_encoders(wanted, data, encoders or out, minutes and .4 * minutes, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
+    first = 0 if resume and checkpoints(out/'game') else minutes and .4 * minutes   # a game that has begun keeps its encoders
+    nets, spent = train_encoders(wanted, data, encoders or out, first, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
     with seeded(seed): game = CrossModalGAN(source, target, recipe, nets[0], train, *nets[1:])
     length = dict(minutes=.6 * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
     run = fit(game, out=out/'game', average=recipe.average, resume=resume, seed=seed, quiet=quiet, **length)

@@ -22,7 +22,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from .cgan import GAMES, RECIPES, STABLE, Generator, Recipe, encoder_for, evaluate_run, judge_of, keep_run, load_run
 from .cgan import meta_of, mismatched, naming_loss, numbers_of, phi_of, steps_for, train_encoders, train_run
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Leaky
-from .training import describe_pairs, fit, nets_identity
+from .training import checkpoints, describe_pairs, fit, nets_identity, seeded
 
 # %% ../nbs/11_cmcgan.ipynb #0000000a
 def pair_scores(
@@ -374,9 +374,9 @@ def train_cycle(
     recipe, out = cycle_named(recipe), Path(out)
     if only: raise ValueError(f'{recipe.name} plays with all instruments, since a wrong pair is one of another instrument: leave only={only!r} (--only {only}) out.')
     wanted = {MODALITIES[s]: recipe.way(s, t) for s, t in WAYS} if recipe.start or recipe.guide else {}
-    made, spent = train_encoders(wanted, data, encoders or out, minutes and .3 * minutes, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
-    torch.manual_seed(seed)
-    game = CMCGAN(recipe, data['train'], {m.name: E for m, E in zip(wanted, made)})
+    first = 0 if resume and checkpoints(out/'game') else minutes and .3 * minutes   # a game that has begun keeps its encoders
+    made, spent = train_encoders(wanted, data, encoders or out, first, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
+    with seeded(seed): game = CMCGAN(recipe, data['train'], {m.name: E for m, E in zip(wanted, made)})
     length = dict(minutes=(.7 if wanted else 1) * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
     run = fit(game, out=out/'game', average=recipe.average, resume=resume, seed=seed, quiet=quiet, **length)
     judges = {t: judge_of(data, recipe.way(s, t), budget, quiet) for s, t in WAYS}
@@ -394,14 +394,14 @@ PAPER_CMCGAN = {('picture', 'train'): '.9105', ('picture', 'test'): '.7661', ('s
 
 def evaluate_cycle(
     models: dict,         # as `load_cycle` gives them
-    data: dict,           # splits
-    split: str = 'test',  # which of them
+    data: dict = None,    # splits; none: those each was trained with
+    split: str = 'test',  # which of them, or 'exam'
     seed: int = 0,        # of z and of the bootstrap
 ):
-    "Rows of both directions (`cgan.evaluate_run`); the paper's figures are on other data."
+    "Rows of both directions (`cgan.evaluate_run`); the paper's figures, on other data, beside its own recipe."
     rows = {t: evaluate_run(model, data, split, seed) for t, model in models.items()}
     for t, found in rows.items():
-        if models[t].recipe.name == 'CMCGAN': found[0].paper = PAPER_CMCGAN[t, split]
+        if models[t].recipe.name == 'CMCGAN': found[0].paper = PAPER_CMCGAN.get((t, split))
     return [r for found in rows.values() for r in found]
 
 # %% ../nbs/11_cmcgan.ipynb #0000006c

@@ -192,9 +192,9 @@ class JudgeTask:
         self.nets = dict(judge=judge)
         self.optimizers = dict(judge=torch.optim.AdamW(judge.parameters(), lr=lr, weight_decay=.02))
     def describe(self):
-        shape = {k: getattr(self.judge, k) for k in SHAPE}
-        numbers = {k: getattr(self, k) for k in ('batch', 'lr', 'smoothing', 'strength')}
-        return dict(task=f'judge of {self.modality.name}s', **shape, **numbers, **describe_pairs(self.pairs) | dict(classes=shape['classes']))
+        own = {k: getattr(self, k) for k in ('batch', 'lr', 'smoothing', 'strength')}
+        net = {k: getattr(self.judge, k) for k in ('width', 'stride')}
+        return dict(task=f'judge of {self.modality.name}s', **net, **own, **describe_pairs(self.pairs))
     def draw(self, loop):
         batch = loop.batch(self.pairs, self.batch)
         x = self.modality.vary(getattr(batch, self.modality.name), loop, self.strength)

@@ -10,6 +10,7 @@ __all__ = ['PAPER_DMCN', 'SMALL', 'WAYS', 'PARTNERS', 'SAW', 'INF', 'WORKS', 'NO
            'experiments', 'main', 'line_of', 'ladder', 'columns_figure', 'noise_figure', 'verdicts', 'summary']
 
 # %% ../nbs/12_missing.ipynb #00000004
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
@@ -18,15 +19,15 @@ from torch import nn
 from torch.nn import functional as F
 from . import __version__
 from .cgan import I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, Generator, encoder_for, load_run, numbers_of, shipped, train_encoder
-from .chen import choose, run_budget, seed_rows, thin, waves_of_files, waves_of_orchestra
-from .hao import paired_gap
-from .judges import balanced_accuracy, chance, in_parts
+from .chen import run_budget, seed_rows, thin, waves_of_files, waves_of_orchestra
+from .hao import gap_over_seeds, paired_gap
+from .judges import balanced_accuracy, chance
 from .metrics import Row, device_name
 from .nets import MODALITIES
 from .pairs import Pairs, throw
 from .show import in_notebook
 from .sound import lms
-from .training import describe_pairs, fit
+from .training import choose, describe_pairs, fit, seeded
 
 # %% ../nbs/12_missing.ipynb #00000007
 PAPER_DMCN = {'V': '.9531', 'A': '.8863', 'V + A': '.9741', 'GV + A': '.9804', 'V + GA': '.9861'}
@@ -85,8 +86,7 @@ def believes(
     part: int = 256,  # at a time
 ):                 # (N, classes) probabilities, on the CPU
     "What a classifier makes of every pair."
-    every = torch.arange(len(pairs), device=pairs.device)
-    return in_parts(lambda i: net(pairs.batch(i)).softmax(1), every, part).cpu()
+    return pairs.over(lambda batch: net(batch).softmax(1), part)
 
 # %% ../nbs/12_missing.ipynb #00000022
 def right(
@@ -105,11 +105,11 @@ def train_fusion(
     steps: int,      # how long
     seed: int = 0,
     looks: int = 3,  # at the development songs
-    **options,       # of `fit`
+    **options,       # of `fit`: out and resume keep it in a folder
 ):
     "A classifier, chosen on development songs: (net, minutes)."
-    torch.manual_seed(seed)
-    run = choose(FusionTask(inputs, recipe, train), 'C', lambda net: right(believes(net, dev), dev), steps, looks,
+    with seeded(seed): task = FusionTask(inputs, recipe, train)
+    run = choose(task, 'C', lambda net: right(believes(net, dev), dev), steps, looks,
         average=.98, seed=seed, quiet=True, **options)
     return run.averages['C'], run.minutes
 
@@ -126,14 +126,14 @@ def generated(
     pairs,         # Pairs
     model,         # a `Generator`
     given=None,    # (N,) which pair each partner is made from; none: its own
-    seed: int = 0, # of z
-    part: int = 512,
+    seed: int = 0, # of z; every part has a z of its own
+    part: int = 512,   # pairs at a time
 ):
     "The same pairs, with `model.target` made from `model.source` in place of the real one."
     s, t = model.source.name, model.target.name
     every = torch.arange(len(pairs), device=pairs.device)
     kind = getattr(pairs, f'{t}s').dtype
-    make = lambda k, i: stored(model.generate(getattr(pairs.batch(i), s), seed + k), kind)
+    make = lambda k, i: stored(model.generate(getattr(pairs.batch(i), s), 10_000 * seed + k), kind)
     made = torch.cat([make(k, i) for k, i in enumerate((every if given is None else given).split(part))])
     return replace(pairs, **{f'{t}s': made, f'{t}_labels': pairs.labels, f'{t}_of': every})
 
@@ -219,15 +219,16 @@ def train_generators(
     encode: int = 300,    # steps of each encoder
     game: int = 250,      # steps of each game
     seed: int = 0,
+    out=None,             # folder that keeps them; what is there is not trained again
 ):
     "Both directions from the same two encoders, each of which is the other's guide: {what is made: `Generator`}."
     recipe, data = {r.source: r for r in ways}, dict(train=train)
-    E = {m: train_encoder(MODALITIES[m], r, data, steps=encode, seed=seed, quiet=True)[0] for m, r in recipe.items()}
+    kept = lambda name: dict(seed=seed, quiet=True) | (dict(out=Path(out)/name, resume=True) if out else {})
+    E = {m: train_encoder(MODALITIES[m], r, data, steps=encode, **kept(f'encoder-{m}'))[0] for m, r in recipe.items()}
     models = {}
     for s, r in recipe.items():
-        torch.manual_seed(seed)
-        task = CrossModalGAN(MODALITIES[s], MODALITIES[r.target], r, E[s], train, E[r.target])
-        run = fit(task, steps=game, average=r.average, seed=seed, quiet=True)
+        with seeded(seed): task = CrossModalGAN(MODALITIES[s], MODALITIES[r.target], r, E[s], train, E[r.target])
+        run = fit(task, steps=game, average=r.average, **kept(f'game-{s}-{r.target}'))
         models[r.target] = Generator(r, train.classes, E[s], run.averages['G'])
     return models
 
@@ -237,8 +238,7 @@ def codes(
     pairs,   # Pairs
 ):           # (N, phi) on the CPU
     "φ of what is given."
-    every = torch.arange(len(pairs), device=pairs.device)
-    return in_parts(lambda i: model.code(getattr(pairs.batch(i), model.source.name)), every).cpu()
+    return pairs.over(lambda batch: model.code(getattr(batch, model.source.name)))
 
 def reader(
     model,   # a `Generator`
@@ -246,7 +246,7 @@ def reader(
 ):           # pairs → (N, classes) probabilities
     "A linear reader of φ: it says all that a partner can say of the instrument, and no partner is made."
     x, y = codes(model, train), train.labels.cpu()
-    W = nn.Linear(x.shape[1], len(train.classes))
+    with seeded(0): W = nn.Linear(x.shape[1], len(train.classes))
     for p in W.parameters(): nn.init.zeros_(p)
     opt = torch.optim.LBFGS(W.parameters(), max_iter=60, line_search_fn='strong_wolfe')
     def loss():
@@ -262,12 +262,12 @@ def reader(
 def noisy_sounds(pairs, rows, factor, g, waves):
     "White noise `factor` times as strong as each half second."
     wave = waves(pairs, rows)
-    return lms(wave + factor * wave.square().mean(1, keepdim=True).sqrt() * torch.randn(wave.shape, generator=g))
+    return lms(wave + factor * wave.square().mean(1, keepdim=True).sqrt() * torch.randn(wave.shape, generator=g).to(wave.device))
 
 def noisy_pictures(pairs, rows, factor, g, waves):
     "Every number wanders by `factor` times the deviation of its picture."
     x = pairs.batch(rows).picture
-    return (x + factor * x.std((1, 2, 3), keepdim=True) * torch.randn(x.shape, generator=g)).clamp(-1, 1)
+    return (x + factor * x.std((1, 2, 3), keepdim=True) * torch.randn(x.shape, generator=g).to(x.device)).clamp(-1, 1)
 
 NOISE = dict(sound=noisy_sounds, picture=noisy_pictures)
 
@@ -282,8 +282,9 @@ def noisy(
 ):
     "The same pairs with white noise on one half."
     if decibels == float('inf'): return pairs
-    g, every, kind = torch.Generator().manual_seed(seed), torch.arange(len(pairs)), getattr(pairs, f'{modality}s').dtype
-    made = [stored(NOISE[modality](pairs, i, 10 ** (-decibels / 20), g, waves), kind) for i in every.split(part)]
+    every, kind = torch.arange(len(pairs), device=pairs.device), getattr(pairs, f'{modality}s').dtype
+    g, factor = torch.Generator().manual_seed(seed), 10 ** (-decibels / 20)
+    made = [stored(NOISE[modality](pairs, i, factor, g, waves), kind).to(pairs.device) for i in every.split(part)]
     return replace(pairs, **{f'{modality}s': torch.cat(made), f'{modality}_labels': pairs.labels, f'{modality}_of': every})
 
 # %% ../nbs/12_missing.ipynb #00000057
@@ -293,13 +294,17 @@ MISSING = {'GV + A': ('picture', 'V', 'A'), 'V + GA': ('sound', 'A', 'V')}   # w
 # %% ../nbs/12_missing.ipynb #00000058
 class Lab:
     "The songs of each seed, and every net that was trained on them, made when it is first asked for."
-    def __init__(self, data, work, waves=None, given=None, ways=WAYS):
-        self.data, self.work, self.waves, self.given, self.ways, self.shelf = data, work, waves, given or {}, ways, {}
+    def __init__(self, data, work, waves=None, given=None, ways=WAYS, out=None):
+        self.data, self.work, self.waves, self.given, self.ways, self.out, self.shelf = data, work, waves, given or {}, ways, out, {}
         self.test, self.dev = thin(data['test'], work.test), thin(data['dev'], work.test)
 
     def once(self, make, *key):
         if key not in self.shelf: self.shelf[key] = make()
         return self.shelf[key]
+
+    def place(self, name, *decided_by):
+        "The folder of a net, named by all that decides it; none without `out`."
+        return self.out and Path(self.out)/f'{name}-{hashlib.blake2b(repr(decided_by).encode(), digest_size=8).hexdigest()}'
 
     def halves(self, seed):
         "Songs of the classifiers, and other songs."
@@ -308,15 +313,20 @@ class Lab:
     def models(self, saw, seed):
         "The generators that learnt from the songs that `SAW` says, with a seed that no classifier has; or those that were given."
         if saw in self.given: return self.given[saw]
-        learn = lambda: SAW[saw](*self.halves(seed), thin(self.data['test'], self.work.learn))
-        return self.once(lambda: train_generators(learn(), self.ways, self.work.encode, self.work.game, 100 + seed), 'models', saw, seed)
+        def learn():
+            train = SAW[saw](*self.halves(seed), thin(self.data['test'], self.work.learn))
+            how = (self.ways, self.work.encode, self.work.game, 100 + seed)
+            return train_generators(train, *how, out=self.place('generators', train.identity, *how))
+        return self.once(learn, 'models', saw, seed)
 
     def reader(self, target, saw, seed):
         "Who reads the code of one of them."
         return self.once(lambda: reader(self.models(saw, seed)[target], self.halves(seed)[0]), 'reader', target, saw, seed)
 
     def classify(self, inputs, train, dev, seed):
-        return train_fusion(inputs, train, dev, self.ways[0], self.work.classify, seed, self.work.looks)[0]
+        how = (self.ways[0], self.work.classify, seed, self.work.looks)
+        place = self.place('-'.join(inputs), train.identity, dev.identity, *how)
+        return train_fusion(inputs, train, dev, *how, **(dict(out=place, resume=True) if place else {}))[0]
 
     def net(self, name, seed, twin=0):
         "A classifier that learnt from real inputs, or a twin of it, which began elsewhere."
@@ -358,9 +368,9 @@ def rows_of(
             rows += [replace(r, minutes=None) for r in found]
     for name, others in (gains or {}).items():
         for other in others:
-            every, k = (torch.cat(list(said[x].values())) for x in (name, other)), len(said[name])
-            value, low, high = paired_gap(true.repeat(k), *every, songs.repeat(k))
-            rows.append(Row(f'{name} over {other}', metric='gain', value=value, low=low, high=high, **context | dict(chance=None)))
+            value, low, high = gap_over_seeds(true, said[name], said[other], songs)
+            rows.append(Row(f'{name} over {other}', metric='gain', value=value, low=low, high=high,
+                **context | dict(chance=None, songs=len(songs.unique()), seeds=len(said[name]))))
     return rows
 
 # %% ../nbs/12_missing.ipynb #0000005e
@@ -403,6 +413,7 @@ def partner_beliefs(
 def partner_rows(
     lab,        # a `Lab`
     saw: str,   # of SAW
+    beside: tuple = tuple(INPUTS),   # classifiers of real inputs that the gains are measured over
     **context,
 ):
     "The paper's columns of generated partners, with the controls."
@@ -410,7 +421,7 @@ def partner_rows(
     for missing, (_, maker, alone) in MISSING.items():
         found = {s: partner_beliefs(lab, missing, saw, s) for s in lab.work.seeds}
         beliefs = {name: {s: out[name] for s, (out, *_) in found.items()} for name in found[lab.work.seeds[0]][0]}
-        known = [name for name in (alone, 'V + A', f'{alone} + {alone}') if all((name, s, 0) in lab.shelf for s in found)]
+        known = [name for name in (alone, 'V + A', f'{alone} + {alone}') if name in beside]
         beliefs |= {name: {s: believes(lab.net(name, s), lab.test) for s in found} for name in known}
         over = (*known, f'{alone} and code, {saw}')
         gains = {f'{missing}, {saw}, {how}, own': (*over, f'{missing}, {saw}, {how}, other instrument') for how in ('real pairs', 'as used')}
@@ -445,7 +456,7 @@ def noise_rows(
 # %% ../nbs/12_missing.ipynb #0000006d
 def given_in(
     folder,         # of folders, each with the runs sound-picture and picture-sound
-    own=False,      # those that come with the package, too; they know songs of the small orchestra
+    own=False,      # those that come with the package, too
 ):                  # {name: {what is made: `Generator`}}
     "Trained models whose partners shall be tried."
     there = {p.name: {r.target: load_run(p/f'{r.source}-{r.target}') for r in WAYS} for p in sorted(Path(folder).glob('*'))}
@@ -460,12 +471,12 @@ def experiments(
 ):
     "name → function that returns its rows."
     source = opened.get('data', 'orchestra')
-    given, context = given_in(Path(out)/'models', source == 'orchestra' and work.size == 'default'), dict(data=f'{source}, budget {work.name}', split='test', steps=work.classify)
-    lab = Lab(data, work, waves_of_orchestra(work.size) if source == 'orchestra' else waves_of_files(source), given) if data else None
+    given, context = given_in(Path(out)/'models', source == 'orchestra'), dict(data=f'{source}, budget {work.name}', split='test', steps=work.classify)
+    lab = Lab(data, work, waves_of_orchestra(work.size) if source == 'orchestra' else waves_of_files(source), given, out=Path(out)/'nets') if data else None
     def windows():
-        pool = by_window(join(halves(data['train'], work.songs)[0], data['test']))
-        other, told = WindowLab(pool, work), context | dict(split='test by window')
-        return real_rows(other, ('V', 'A', 'V + A'), **told) + partner_rows(other, 'same songs', **told)
+        three, pool = ('V', 'A', 'V + A'), by_window(join(halves(data['train'], work.songs)[0], data['test']))
+        other, told = WindowLab(pool, work, out=Path(out)/'nets'), context | dict(split='test by window')
+        return real_rows(other, three, **told) + partner_rows(other, 'same songs', three, **told)
     return {'real': lambda: real_rows(lab, **context)} | {f'partner {saw}': lambda saw=saw: partner_rows(lab, saw, **context) for saw in (*SAW, *given)} | \
         {f'noise {missing}': lambda missing=missing: noise_rows(lab, missing, **context) for missing in MISSING} | {'windows': windows}
 
@@ -504,7 +515,7 @@ def columns_figure(
     saws=None,      # whose partners; none: all that are there
     width=8.,       # inches
 ):
-    "Accuracy on unseen songs with intervals over songs: what is there, its controls, and with a generated partner."
+    "Accuracy on unseen songs with intervals over songs and seeds: what is there, its controls, and with a generated partner."
     import matplotlib.pyplot as plt
     saws = saws or [s for s in (*SAW, 'shipped', *{r.system.split(', ')[1] for r in rows if r.system.startswith(missing)} - {*SAW, 'shipped'})
         if line_of(rows, f'{missing}, {s}, as used, own')]
@@ -524,7 +535,7 @@ def noise_figure(
     missing: str,   # of MISSING
     width=6.,       # inches
 ):
-    "Accuracy over noise on the half that is there, with intervals over songs."
+    "Accuracy over noise on the half that is there, with intervals over songs and seeds."
     import matplotlib.pyplot as plt
     alone = MISSING[missing][2]
     found = {float(r.split.split()[-2]): r.split for r in rows if r.split.startswith('test, ') and r.system == f'{missing}, as used'}

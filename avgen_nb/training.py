@@ -10,10 +10,10 @@ __all__ = ['ALONE', 'cloud_nets', 'seeded', 'CloudGAN', 'pick_device', 'fast_bf1
            'prepare', 'write_atomic', 'sync_folder', 'fingerprint', 'write_tensors', 'nets_identity', 'read_tensors',
            'part', 'save_nets', 'load_nets', 'optimizer_state', 'weight_shapes', 'restore_optimizer', 'placed',
            'random_state', 'restore_random', 'describe', 'describe_pairs', 'tell', 'weights', 'remembered', 'recall',
-           'pooled', 'capture', 'restore', 'checkpoints', 'save_checkpoint', 'read_checkpoint', 'flat', 'check_told',
-           'check_fits', 'check_shapes', 'latest_checkpoint', 'find_run', 'Keeper', 'due', 'log_row', 'take_sample',
-           'show_again', 'LiveCurve', 'TextLine', 'sample_figure', 'Progress', 'Run', 'seed_of', 'own_settings', 'fit',
-           'Best', 'agree', 'choose']
+           'pooled', 'capture', 'restore', 'checkpoints', 'save_checkpoint', 'read_checkpoint', 'flattened',
+           'check_told', 'check_fits', 'check_shapes', 'latest_checkpoint', 'find_run', 'Keeper', 'due', 'log_row',
+           'take_sample', 'show_again', 'LiveCurve', 'TextLine', 'sample_figure', 'Progress', 'Run', 'seed_of',
+           'own_settings', 'fit', 'Best', 'agree', 'choose']
 
 # %% ../nbs/07_training.ipynb #00000004
 import atexit, contextlib, copy, hashlib, json, math, os, secrets, sys, textwrap, time, warnings
@@ -721,13 +721,13 @@ def read_checkpoint(
     "(tensors, meta), or a ValueError of one sentence."
     return read_tensors(path, 'checkpoint')
 
-def flat(
+def flattened(
     told: dict,   # may hold dicts
     before=''
 ) -> dict:
     "The same without dicts inside: 'recipe width' → 32."
     named = ((before + k, v) for k, v in told.items())
-    return {a: b for k, v in named for a, b in (flat(v, k + ' ') if isinstance(v, dict) else {k: v}).items()}
+    return {a: b for k, v in named for a, b in (flattened(v, k + ' ') if isinstance(v, dict) else {k: v}).items()}
 
 def check_told(
     path,         # of a checkpoint
@@ -735,7 +735,7 @@ def check_told(
     loop          # the run that wants it
 ):
     "Raise a ValueError that says what differs if it is of another run."
-    ours, theirs = flat(loop.told), flat(theirs)
+    ours, theirs = flattened(loop.told), flattened(theirs)
     if loop.asked == 'auto': ours['precision'] = theirs.get('precision')
     short = lambda v: textwrap.shorten(repr(v), 80, placeholder=' …')
     wrong = [f'its {k} is {short(theirs.get(k))}, not {short(ours.get(k))}' for k in {**theirs, **ours} if theirs.get(k) != ours.get(k)]

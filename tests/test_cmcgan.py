@@ -218,7 +218,8 @@ def test_without_latent_one_sound_gives_one_picture():
 def quick_judge(monkeypatch):
     "A judge that need not be trained."
     from avgen_nb.judges import Judge
-    monkeypatch.setattr(cmcgan, 'judge_of', lambda data, recipe, *a: Judge(MODALITIES[recipe.target].channels, CLASSES, recipe.target, width=4).eval())
+    ready = {m: Judge(MODALITIES[m].channels, CLASSES, m, width=4).eval() for m in MODALITIES}
+    monkeypatch.setattr(cmcgan, 'judge_of', lambda data, recipe, *a: ready[recipe.target])
 
 
 @pytest.mark.parametrize('recipe', (HAO, CMCGAN_GUIDED), ids=lambda r: r.name)
@@ -250,6 +251,18 @@ def test_a_run_cut_off_and_resumed_is_the_run_left_alone(data, tmp_path, quick_j
     for t in whole:
         for one, other in ((whole[t].E, on[t].E), (whole[t].G, on[t].G)):
             for a, b in zip(one.state_dict().values(), other.state_dict().values()): assert torch.equal(a, b)
+
+
+def test_training_leaves_the_callers_randomness_alone(data, tmp_path, quick_judge):
+    before = torch.get_rng_state()
+    cmcgan.train_cycle(tiny(HAO), data, tmp_path / 'run', budget='test', quiet=True)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_split_without_a_figure_of_the_paper_is_scored_too(data, tmp_path, quick_judge):
+    models = cmcgan.train_cycle(tiny(HAO), data, tmp_path / 'run', budget='test', quiet=True)
+    rows = cmcgan.evaluate_cycle(models, data, 'dev')
+    assert {r.split for r in rows} == {'dev'} and not any(r.paper for r in rows)
 
 
 def test_a_path_as_a_generator_is_the_path_of_the_game():
