@@ -390,7 +390,8 @@ class Loop(Chance):
 
     def autocast(self):
         "Inside, matrix products run in the run's precision."
-        return torch.autocast(self.device.type, torch.float16 if self.precision == 'fp16' else torch.bfloat16, enabled=self.precision != 'fp32')
+        kind = torch.float16 if self.precision == 'fp16' else torch.bfloat16
+        return torch.autocast(self.device.type, kind, enabled=self.precision != 'fp32')
 
     def update(self, name, loss, clip=None, retain_graph=False):
         "One step of optimizers[name] down a loss."
@@ -630,7 +631,7 @@ def describe_pairs(
 def tell(loop) -> dict:
     "All that decides a run's result, but for its length and the device."
     memory = dict(memory=loop.task.memory.describe()) if hasattr(loop.task, 'memory') else {}
-    return describe(loop.task) | memory | dict(seed=loop.seed, average=loop.decay, precision=loop.precision)
+    return describe(loop.task) | memory | dict(seed=int(loop.seed), average=float(loop.decay), precision=loop.precision)
 
 # %% ../nbs/07_training.ipynb #00000068
 def weights(loop) -> dict:
@@ -811,7 +812,8 @@ class Keeper:
         if self.out is None or self.step == loop.step: return
         loop.losses.check()
         try: self.path = save_checkpoint(self.out, loop)
-        except OSError as e: raise Stopped(f'the checkpoint of step {loop.step} could not be written to {self.out} ({e.strerror})') from None
+        except OSError as e:
+            raise Stopped(f'the checkpoint of step {loop.step} could not be written to {self.out} ({e.strerror})') from None
         self.step, self.seconds = loop.step, loop.seconds
 
     def last(self):
