@@ -555,7 +555,7 @@ def verdicts(
 ):
     "Every gain as a sentence."
     word = lambda r: 'beats' if r.low > 0 else 'falls short of' if r.high < 0 else 'is not told apart from'
-    gains = [r for r in rows if r.metric == 'gain' and part in r.system]
+    gains = [r for r in rows if r.metric == 'gain' and part in r.system and r.low is not None]
     return [f'{r.system.replace(" over ", f" {word(r)} ")}: {r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}]' for r in gains]
 
 # %% ../nbs/12_missing.ipynb #00000085
