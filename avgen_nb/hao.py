@@ -102,11 +102,12 @@ def paired_gap(
     songs,    # (N,)
     runs=None,  # (N,) which seed answered; every seed answers about the same songs; none: one
     n=1000,   # resamples
-):
-    "Balanced accuracy of ours minus theirs: (value, low, high), the 95 % bootstrap interval over songs and seeds; nan where nothing can be redrawn."
+):             # (value, low, high)
+    "Balanced accuracy of ours minus theirs, its 95 % bootstrap interval over songs and seeds; nan where nothing can be redrawn."
     true, ours, theirs, songs = (np.asarray(a) for a in (true, ours, theirs, songs))
     runs = np.zeros(len(true)) if runs is None else np.asarray(runs)
-    each = [(song_units(true[k], ours[k], songs[k]), song_units(true[k], theirs[k], songs[k])) for k in (runs == r for r in np.unique(runs))]
+    of = [runs == r for r in np.unique(runs)]
+    each = [(song_units(true[k], ours[k], songs[k]), song_units(true[k], theirs[k], songs[k])) for k in of]
     (_, size, label, start, count), extra = each[0][0], np.stack([a[0] - b[0] for a, b in each])   # (seeds, songs) more hits
     draw, slot = np.random.default_rng(0), np.eye(label.max() + 1)[label][:, np.unique(label)]
     pick = start + (draw.random((n, len(size))) * count).astype(int)
@@ -140,8 +141,9 @@ def gap_rows(
     a, b = ({s: taken_for(m[s], test) for s in ours} for m in (ours, theirs))
     said = ({s: answer for s, (_, answer) in of.items()} for of in (a, b))
     value, low, high = gap_over_seeds(a[min(ours)][0], *said, test.songs)
-    return [Row(f'{one.recipe.name} - {other.recipe.name}', f'{one.source.name} → {one.target.name}', f'{source}, budget {effort.name}', 'test', 'balanced_accuracy_gap',
-                value, low, high, len(test), songs=len(test.songs.unique()), seeds=len(ours), chance=0., steps=one.meta['steps'], device=one.meta['device'], version=__version__)]
+    return [Row(f'{one.recipe.name} - {other.recipe.name}', f'{one.source.name} → {one.target.name}', f'{source}, budget {effort.name}', 'test',
+        'balanced_accuracy_gap', value, low, high, len(test), len(test.songs.unique()), len(ours), chance=0., steps=one.meta['steps'],
+        device=one.meta['device'], version=__version__)]
 
 # %% ../nbs/11b_hao.ipynb #0000001f
 def z_spread(
@@ -238,7 +240,8 @@ class Study:
 
     def cmcgan(self, recipe=CMCGAN_GUIDED):
         "{seed: {what is made: Generator}} of a CMCGAN."
-        train = lambda s: train_both(recipe, self.data, place_of(self.out, recipe, self.data, self.effort, s), self.effort, self.judges(), self.encoders(s, recipe), s, self.opened)
+        place = lambda s: place_of(self.out, recipe, self.data, self.effort, s)
+        train = lambda s: train_both(recipe, self.data, place(s), self.effort, self.judges(), self.encoders(s, recipe), s, self.opened)
         return {s: train(s) for s in self.effort.seeds}
 
 # %% ../nbs/11b_hao.ipynb #0000002b

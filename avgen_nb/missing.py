@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from . import __version__
 from .cgan import I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, Generator, encoder_for, load_run, numbers_of, shipped, train_encoder
 from .chen import run_budget, seed_rows, thin, waves_of_files, waves_of_orchestra
-from .hao import gap_over_seeds, paired_gap
+from .hao import gap_over_seeds
 from .judges import balanced_accuracy, chance
 from .metrics import Row, device_name
 from .nets import MODALITIES
