@@ -6,14 +6,14 @@
 __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDED', 'S2I_N_GUIDED', 'I2S_GUIDED', 'RECIPES',
            'CHEN_S2I_POSE', 'CHEN_I2S_POSE', 'POSE', 'S2I_POSE_GUIDED', 'I2S_POSE_GUIDED', 'PAPER', 'mismatched',
            'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'numbers_of', 'encoder_for',
-           'encoder_numbers', 'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN',
-           'Generator', 'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run',
-           'meta_of', 'finish_run', 'keep_run', 'recipe_from', 'load_run', 'scored_pairs', 'evaluate_run',
+           'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
+           'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of',
+           'finish_run', 'keep_run', 'recipe_from', 'nets_of', 'jury_of', 'load_run', 'scored_pairs', 'evaluate_run',
            'shipped_folder', 'shipped_names', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
 import json, math, os, time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -139,11 +139,6 @@ def encoder_for(modality, recipe, classes):
     "An untrained encoder as the recipe wants it."
     n = len(classes) + (128 if recipe.aim == 'pitch' else 0)
     return Encoder(modality, n, recipe.plan, recipe.norm, recipe.hidden, recipe.phi, recipe.keep)
-
-def encoder_numbers(modality, recipe):
-    "What of a recipe decides how its encoder turns out: recipes that share these share their encoder."
-    names = ('aim', 'plan', 'norm', 'hidden', 'keep', 'phi', 'encoder_rate', 'encoder_batch')
-    return {k: getattr(recipe, k) for k in names} | dict(vary=recipe.varied(modality))
 
 def pitch_in(pairs, batch):
     "(n,) the pitch of each moment, rests as 0; without known pitches the song, since another person is another pose too."
@@ -427,24 +422,47 @@ def keep_run(out, model):
 # %% ../nbs/10_cgan.ipynb #00000054
 def recipe_from(values):
     "A recipe as JSON gives it back."
+    unknown = sorted(set(values) - {f.name for f in fields(Recipe)})
+    if unknown: raise ValueError(f"its recipe has {', '.join(unknown)}, which this version of avgen_nb does not know; install a newer one")
     return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+# %% ../nbs/10_cgan.ipynb #9e404239
+def nets_of(
+    meta: dict,  # of a model file
+):
+    "The encoder and the generator that a model file describes, without their weights."
+    if not isinstance(meta.get('recipe'), dict): raise ValueError('it has no recipe, so it is no trained model')
+    classes, recipe = meta.get('classes'), recipe_from(meta['recipe'])
+    if not isinstance(classes, list) or not classes: raise ValueError('it has no list of classes, so nobody knows which instruments it is for')
+    return dict(E=encoder_for(MODALITIES[recipe.source], recipe, classes),
+                G=Decoder(MODALITIES[recipe.target], recipe.phi + recipe.z, recipe.width))
+
+def jury_of(
+    folder: Path,  # of a run
+    recipe,        # of its model
+    classes,       # names of its instruments
+):
+    "The judge beside a model, or the package's own where there is none; one that does not fit is refused."
+    from avgen_nb.judges import load_judge, package_judge
+    path = folder/'judge.safetensors'
+    judge, who = (load_judge(path), path) if path.exists() else (package_judge(recipe.target), f"{path} is missing, and the package's judge")
+    if judge.modality != recipe.target: raise ValueError(f'{who} judges {judge.modality}s, but the model makes {recipe.target}s; give it a judge of those.')
+    if judge.classes != tuple(classes): raise ValueError(f'{who} names other classes than the model; give it a judge of the same.')
+    return judge
 
 # %% ../nbs/10_cgan.ipynb #00000056
 def load_run(
     folder: str,  # of a finished run
 ):
     "The trained model in a folder."
-    from avgen_nb.judges import load_judge, package_judge
     folder = Path(folder)
+    inside = sorted(str(p.parent) for p in folder.glob('*/model.safetensors'))
+    if inside and not (folder/'model.safetensors').is_file(): raise ValueError(f'{folder} holds several runs: give one of {", ".join(inside)}.')
     if not (folder/'model.safetensors').is_file():
         raise ValueError(f'{folder} holds no finished run (no model.safetensors in it); train one there, or resume it.')
-    weights, meta = load_nets(folder/'model.safetensors')
+    nets, meta = load_nets(folder/'model.safetensors', nets_of)
     recipe = recipe_from(meta['recipe'])
-    E = encoder_for(MODALITIES[recipe.source], recipe, meta['classes'])
-    G = Decoder(MODALITIES[recipe.target], recipe.phi + recipe.z, recipe.width)
-    E.load_state_dict(weights['E']); G.load_state_dict(weights['G'])
-    jury = load_judge(folder/'judge.safetensors') if (folder/'judge.safetensors').exists() else package_judge(recipe.target)
-    return Generator(recipe, meta['classes'], E, G, jury, meta)
+    return Generator(recipe, meta['classes'], nets['E'], nets['G'], jury_of(folder, recipe, meta['classes']), meta)
 
 # %% ../nbs/10_cgan.ipynb #00000057
 PAPER = {('S2I-C', 'train'): '.8737', ('S2I-C', 'test'): '.7556', ('S2I-A', 'train'): '.1063', ('S2I-A', 'test'): '.1095',   # Table 5
@@ -473,9 +491,9 @@ def evaluate_run(
     split: str = 'test',  # which of them, or 'exam'
     seed: int = 0,        # of z and of the bootstrap
 ):
-    "Rows of DESIGN's table: accuracy by the judge with an interval over songs, KID, coverage, diversity; pair by pair, so memory stays flat."
+    "Accuracy by the judge with an interval over songs, distances, coverage and diversity; a part at a time, so memory stays flat."
     from avgen_nb.judges import balanced_accuracy, chance, majority, song_interval
-    from avgen_nb.metrics import Row, cloud_rows, device_name, judge_labels
+    from avgen_nb.metrics import Row, cloud_rows, device_name, item_rows, judge_labels
     run = run if isinstance(run, Generator) else load_run(run)
     pairs, source = scored_pairs(run, data, split)
     jury, m, songs = run.jury, run.meta, pairs.songs.cpu()
@@ -488,7 +506,11 @@ def evaluate_run(
     value, low, high = song_interval(true, said, songs, seed)
     right = Row(metric='balanced_accuracy', value=value, low=low, high=high, ceiling=balanced_accuracy(true, known, len(jury.classes)),
         chance=chance(len(jury.classes)), majority=majority(true), songs=len(songs.unique()), paper=PAPER.get((run.recipe.name, split)), **context)
-    return [replace(r, seed=m.get('seed')) for r in [right, *cloud_rows(real, made, true, true, songs, songs, seed, **context)]]
+    clouds = cloud_rows(real, made, true, true, songs, songs, seed, **context)
+    some = pairs.subset(torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:4000].sort().values.to(pairs.device))
+    show = (some.over(lambda batch: getattr(batch, run.target.name)), run.over(some, lambda made: made, seed))
+    items = item_rows(*show, some.songs, run.target.hear, seed, **context | dict(n=len(some)))
+    return [replace(r, seed=m.get('seed')) for r in [right, *clouds, *items]]
 
 # %% ../nbs/10_cgan.ipynb #00000068
 def shipped_folder(

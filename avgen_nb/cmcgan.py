@@ -353,7 +353,10 @@ def load_cycle(
     folder: str,   # of a finished run
 ):
     "{what is made: the trained model of that direction}."
-    return {t: load_run(Path(folder)/f'{s}-{t}') for s, t in WAYS}
+    models = {t: load_run(Path(folder)/f'{s}-{t}') for s, t in WAYS}
+    for s, t in WAYS:
+        if models[t].target.name != t: raise ValueError(f'{folder}/{s}-{t} makes {models[t].target.name}s; put there the run that makes {t}s.')
+    return models
 
 # %% ../nbs/11_cmcgan.ipynb #00000064
 def train_cycle(

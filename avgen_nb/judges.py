@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .nets import MODALITIES
-from .orchestra import cache_folder, code_hash
+from .orchestra import cache_folder, code_hash, keep
 from .training import describe_pairs, everywhere, fit, load_nets, save_nets
 
 # %% ../nbs/08_judges.ipynb #00000007
@@ -261,7 +261,7 @@ def train_judge(modality,      # 'picture' or 'sound'
     if modality not in MODALITIES: raise ValueError(f"modality is {modality!r}; it must be one of {', '.join(MODALITIES)}")
     if steps is None and minutes is None: steps = STEPS[modality]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)   # of the CPU only: `fork_rng` gives it back
         judge = Judge(MODALITIES[modality].channels, train.classes, modality, width, STRIDE[modality])
     run = fit(JudgeTask(judge, train, **options), steps=steps, minutes=minutes, seed=seed, average=.99, quiet=quiet)
     judge = run.averages['judge']
@@ -281,11 +281,13 @@ def save_judge(judge,  # a Judge
 def load_judge(path  # a file of `save_judge`
               ):     # Judge, frozen
     "The judge that was saved."
-    tensors, meta = load_nets(path)
-    if not set(SHAPE) <= set(meta): raise ValueError(f'{path} holds no judge; name a file written by save_judge')
-    judge = Judge(*(meta.pop(k) for k in SHAPE))
-    judge.load_state_dict(tensors['judge'])
-    judge.meta = meta
+    def build(meta):
+        if not set(SHAPE) <= set(meta): raise ValueError('it holds no judge; name a file written by save_judge')
+        if meta['modality'] not in MODALITIES: raise ValueError(f"it judges {meta['modality']!r}, and there are only {', '.join(MODALITIES)}")
+        return dict(judge=Judge(*(meta[k] for k in SHAPE)))
+    nets, meta = load_nets(path, build)
+    judge = nets['judge']
+    judge.meta = {k: v for k, v in meta.items() if k not in SHAPE}
     return judge.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 # %% ../nbs/08_judges.ipynb #00000038
@@ -345,7 +347,7 @@ def judge_for(modality,    # 'picture' or 'sound'
     if everywhere(kept is not None): return kept.to(pairs['train'].device)
     judge = train_judge(modality, pairs['train'], pairs.get('dev'), steps, seed=seed, quiet=quiet)
     judge.meta['ceiling'] = ceiling_of(judge, pairs['test'])
-    if cache: save_judge(judge, path)
+    if cache: keep(lambda: save_judge(judge, path), path)
     return judge
 
 # %% ../nbs/08_judges.ipynb #0000003d

@@ -4,18 +4,22 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'frechet', 'Given', 'fid', 'kernel_distance', 'kid', 'ball_radius', 'prdc', 'diversity_within',
-           'pitch_error_cents', 'in_tune', 'heard_pitch', 'Row', 'row_json', 'read_rows', 'write_rows', 'cell',
-           'rows_to_table', 'html_table', 'device_name', 'cloud_rows', 'score_generated']
+           'nearest_other', 'near_copies', 'nearest_training', 'halve', 'pyramid', 'patches', 'sliced_wasserstein',
+           'patch_distance', 'pitch_error_cents', 'in_tune', 'heard_pitch', 'autocorrelation', 'periodicity', 'Row',
+           'row_json', 'read_rows', 'alone_in', 'write_rows', 'cell', 'rows_to_table', 'html_table', 'device_name',
+           'cloud_rows', 'item_rows', 'score_generated']
 
 # %% ../nbs/09_metrics.ipynb #00000004
-import html, json, math, os, platform, warnings
+import contextlib, html, json, math, os, platform, warnings
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 from .judges import balanced_accuracy, chance, confusion, in_parts, judge_labels, majority, recalls, song_interval
-from .sound import pitches_of
+from .nets import MODALITIES
+from .sound import SAMPLE_RATE, pitches_of
 from .training import write_atomic
 
 # %% ../nbs/09_metrics.ipynb #00000007
@@ -65,7 +69,7 @@ def kid(real,        # (N, D) features of real items
     from torchmetrics.image.kid import KernelInceptionDistance
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings('ignore', message='.*will save all extracted features')
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)   # of the CPU, where torchmetrics draws: `fork_rng` gives it back
         metric = KernelInceptionDistance(feature=Given(real.shape[1]), subsets=subsets, subset_size=min(size, len(real), len(generated)))
         metric.update(real, real=True)
         metric.update(generated, real=False)
@@ -112,6 +116,91 @@ def diversity_within(features,  # (N, D), or pictures of any shape
         if len(rows) > 1: values.append(torch.pdist(x[rows]).mean().item())
     return float(np.mean(values)) if values else math.nan
 
+# %% ../nbs/09_metrics.ipynb #6801f03b
+def nearest_other(x,          # (N, D) features, or items of any shape
+                  labels,     # (N,)
+                  songs=None  # (N,) song of each; None: each item is a song of its own
+                 ):           # (N,) distance to the nearest item of the same class from another song; inf if there is none
+    "How near the next of its kind is."
+    x, labels = x.flatten(1).float(), torch.as_tensor(labels).cpu()
+    songs, near = torch.arange(len(x)) if songs is None else torch.as_tensor(songs).cpu(), torch.full((len(x),), torch.inf)
+    for c in labels.unique():
+        rows = (labels == c).nonzero().flatten()
+        for some in rows.split(1024):   # the distances of a large class would fill the memory
+            d = torch.cdist(x[some], x[rows]).cpu()
+            near[some] = d.masked_fill(songs[some][:, None] == songs[rows], torch.inf).min(1).values
+    return near
+
+# %% ../nbs/09_metrics.ipynb #a32c0825
+def near_copies(real,             # (M, D) features, or items of any shape
+                made,             # (N, D)
+                real_labels,      # (M,)
+                labels,           # (N,)
+                real_songs=None,  # (M,) see `nearest_other`
+                songs=None        # (N,) song each was made from
+               ):                 # share in 0..1; nan where no class has real items of two songs
+    "Share of made items nearer to another made item of their class than any two real items of the class are."
+    real_near, near = nearest_other(real, real_labels, real_songs), nearest_other(made, labels, songs)
+    real_labels, labels = (torch.as_tensor(v).cpu() for v in (real_labels, labels))
+    least = {c: real_near[real_labels == c].min() for c in real_labels.unique().tolist()}
+    limit = torch.tensor([least.get(c, torch.inf) for c in labels.tolist()])
+    return (near < limit)[limit.isfinite()].float().mean().item()
+
+# %% ../nbs/09_metrics.ipynb #9d5c9eaf
+def nearest_training(items,    # (N, D) features, or items of any shape
+                     training, # (T, D) of the training items
+                     part=256  # items at a time
+                    ):         # (N,) distance of each to its nearest training item
+    "How near the training set is."
+    training = training.flatten(1).float()
+    return in_parts(lambda x: torch.cdist(x.flatten(1).float(), training).min(1).values, items, part)
+
+# %% ../nbs/09_metrics.ipynb #69f4da1c
+def halve(x):  # (N, C, H, W) → (N, C, ⌈H/2⌉, ⌈W/2⌉)
+    "Smooth with the binomial (1, 4, 6, 4, 1) / 16 both ways, then keep every second place."
+    k = torch.tensor([1., 4, 6, 4, 1], device=x.device) / 16
+    return F.conv2d(F.pad(x, (2,) * 4, 'reflect'), (k[:, None] * k).expand(x.shape[1], 1, 5, 5), stride=2, groups=x.shape[1])
+
+def pyramid(x,      # (N, C, H, W)
+            levels  # how many
+           ):       # list of (N, C, h, w), the finest first
+    "The Laplacian pyramid; summed up again from the coarsest, it is x."
+    if levels == 1: return [x]
+    rest = halve(x)
+    return [x - F.interpolate(rest, x.shape[-2:], mode='bilinear', align_corners=False), *pyramid(rest, levels - 1)]
+
+# %% ../nbs/09_metrics.ipynb #79e215b4
+def patches(x,         # (N, C, H, W)
+            n,         # how many
+            generator, # of items and places
+            size=7     # pixels a side
+           ):          # (n, size, size, C)
+    "Patches from random places of random items."
+    item, *place = (torch.randint(s, (n,), generator=generator) for s in (len(x), *(s - size + 1 for s in x.shape[-2:])))
+    y, z = (p[:, None] + torch.arange(size) for p in place)
+    return x.permute(0, 2, 3, 1)[item[:, None, None], y[:, :, None], z[:, None]]
+
+def sliced_wasserstein(real,         # (M, C, H, W)
+                       made,         # (N, C, H, W)
+                       levels=None,  # of the pyramid; None: halve until the smaller side is under 16
+                       seed=0,       # of items, places and lines
+                       n=16_384,     # patches a level
+                       lines=128,    # random directions
+                       most=512      # items a side
+                      ):             # list of float, the finest level first
+    "Distance of patches, level by level (Karras et al. 2018), in units of the spread of real patches."
+    g = lambda: torch.Generator().manual_seed(seed)
+    some = lambda x: x[torch.randperm(len(x), generator=g())[:most].to(x.device)].float()
+    levels = levels or 1 + max(0, int(math.log2(min(real.shape[-2:]) / 11)))
+    return [patch_distance(patches(a, n, g()), patches(b, n, g()), lines, g()) for a, b in zip(pyramid(some(real), levels), pyramid(some(made), levels))]
+
+def patch_distance(a, b, lines, generator):
+    "Sliced Wasserstein distance of two clouds of equally many patches."
+    mean, std = a.mean((0, 1, 2)), a.std((0, 1, 2)).clamp_min(1e-6)
+    line = F.normalize(torch.randn(a[0].numel(), lines, generator=generator), dim=0).to(a.device)
+    ranked = lambda p: np.sort((line.T @ ((p - mean) / std).flatten(1).T).cpu().numpy())
+    return float(np.abs(ranked(a) - ranked(b)).mean())
+
 # %% ../nbs/09_metrics.ipynb #00000026
 def pitch_error_cents(found,  # (N,) MIDI numbers, nan where no pitch was heard
                       truth   # (N,) MIDI numbers, nan in rests
@@ -139,6 +228,30 @@ def heard_pitch(waves  # (N, T), 44.1 kHz
                ):      # (N,) MIDI numbers, nan where no pitch was heard
     "The pitch of many sounds, a few at a time."
     return in_parts(pitches_of, waves, size=32).numpy()
+
+# %% ../nbs/09_metrics.ipynb #25baa443
+def autocorrelation(frames,  # (..., T), mean 0
+                    lags     # the longest shift, in samples
+                   ):        # (..., lags + 1), normalised
+    "How much each frame resembles itself, shifted."
+    size, n = frames.shape[-1], frames.shape[-1] - lags
+    both = torch.fft.rfft(frames, 2 * size) * torch.fft.rfft(frames[..., :n], 2 * size).conj()
+    total = F.pad(frames.double().square().cumsum(-1), (1, 0))
+    energy = (total[..., n:] - total[..., :lags + 1]).float()
+    return torch.fft.irfft(both)[..., :lags + 1] / (energy[..., :1] * energy).sqrt().clamp_min(1e-9)
+
+def periodicity(waves,      # (N, T), 44.1 kHz
+                low=35.,    # lowest pitch looked for, Hz: a tuba's
+                high=2000., # highest
+                size=4096   # samples a frame, 93 ms
+               ):           # (N,) 1: a tone; near 0: noise, or silence
+    "Highest normalised autocorrelation at the period of a musical pitch, mean over frames by their energy."
+    frames = waves.float().unfold(-1, size, size // 2)
+    frames = frames - frames.mean(-1, keepdim=True)
+    r = autocorrelation(frames, int(SAMPLE_RATE / low))
+    best = r.masked_fill((r < 0).cumsum(-1) == 0, 0)[..., int(SAMPLE_RATE / high):].amax(-1).clamp(0, 1)
+    loud = frames.square().mean(-1)
+    return (best * loud).sum(-1) / loud.sum(-1).clamp_min(1e-12)
 
 # %% ../nbs/09_metrics.ipynb #0000002e
 @dataclass
@@ -178,22 +291,37 @@ def read_rows(path  # file of JSON lines
              ):     # list of Row
     "The rows of a file."
     rows, names = [], {f.name for f in fields(Row)}
-    for i, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
+    try: lines = Path(path).read_text(encoding='utf-8').splitlines()
+    except UnicodeDecodeError as e: raise ValueError(f'{path} is no file of result rows; name another file') from e
+    for i, line in enumerate(lines, 1):
         if not line.strip(): continue
         try: rows.append(Row(**{k: v for k, v in json.loads(line).items() if k in names}))
         except (ValueError, TypeError, AttributeError) as e: raise ValueError(f'{path}, line {i}, is no result row; remove the line') from e
     return rows
 
 # %% ../nbs/09_metrics.ipynb #00000034
+@contextlib.contextmanager
+def alone_in(folder):
+    "One process at a time: others that ask for the same folder wait. (Where there is no such lock, as on Windows, nobody waits.)"
+    try: import fcntl
+    except ImportError: yield; return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError): fcntl.flock(handle, fcntl.LOCK_EX)   # some network drives know no locks
+        yield
+    finally: os.close(handle)
+
 def write_rows(path,         # file of JSON lines
                rows,         # Rows
                append=True   # False: in place of what is there
               ):
-    "Rows as JSON lines; the file is replaced as a whole, so at any moment it is whole."
-    path = Path(path)
-    old = path.read_text(encoding='utf-8') if append and path.exists() else ''
-    if old and not old.endswith('\n'): old += '\n'
-    write_atomic(path, (old + ''.join(row_json(r) + '\n' for r in rows)).encode())
+    "Rows as JSON lines; the file is replaced as a whole, so a reader never sees half a row, and several processes may append."
+    path, new = Path(path), ''.join(row_json(r) + '\n' for r in rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with alone_in(path.parent):
+        old = path.read_text(encoding='utf-8') if append and path.exists() and read_rows(path) else ''
+        if old and not old.endswith('\n'): old += '\n'
+        write_atomic(path, (old + new).encode())
 
 # %% ../nbs/09_metrics.ipynb #00000036
 def cell(row, column):
@@ -252,7 +380,28 @@ def cloud_rows(real,          # (M, D) features of real items
     if min(len(real), len(made)) > 5:
         rows += [Row(metric=k, value=v, **context) for k, v in prdc(some(real), some(made), 5, some(real_songs), some(made_songs)).items()]
     beside = None if real_labels is None else diversity_within(real, real_labels, seed=seed)
-    return rows + [Row(metric='diversity_within', value=diversity_within(made, labels, seed=seed), ceiling=beside, **context)]
+    rows.append(Row(metric='diversity_within', value=diversity_within(made, labels, seed=seed), ceiling=beside, **context))
+    copies = math.nan if real_labels is None else near_copies(real, made, real_labels, labels, real_songs, made_songs)
+    return rows if math.isnan(copies) else rows + [Row(metric='near_copies', value=copies, ceiling=0., **context)]
+
+def item_rows(real,             # (M, C, H, W) real items
+              made,             # (N, C, H, W) generated items
+              real_songs=None,  # (M,) song of each real item
+              hear=None,        # `Modality.hear`: waveforms of items; None: they cannot be heard
+              seed=0,           # of draws
+              most=100,         # items that are heard
+              **context         # other columns of Row
+             ):                 # list of Row
+    "What the items themselves tell, without any net: patches per level and, where there is sound, periodicity; ceiling: real songs."
+    context['seed'] = seed
+    songs = torch.arange(len(real)) if real_songs is None else torch.as_tensor(real_songs).cpu()
+    half = (songs.unique(return_inverse=True)[1] % 2).bool().to(real.device)
+    beside = sliced_wasserstein(real[half], real[~half], seed=seed) if half.any() else [None] * 9
+    rows = [Row(metric=f'swd_level_{k}', value=v, ceiling=c, **context) for k, (v, c) in enumerate(zip(sliced_wasserstein(real, made, seed=seed), beside))]
+    if hear is None: return rows
+    some = lambda x: x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:most].to(x.device)]
+    value, ceiling = (periodicity(hear(some(x))).mean().item() for x in (made, real))
+    return rows + [Row(metric='periodicity', value=value, ceiling=ceiling, **(context | dict(n=min(most, len(made)))))]
 
 # %% ../nbs/09_metrics.ipynb #00000041
 def score_generated(judge,             # Judge of what was generated
@@ -268,7 +417,7 @@ def score_generated(judge,             # Judge of what was generated
                     runs=None,         # (N,) which trained model made each; None: one model
                     **context          # columns of Row: system, direction, data, split, steps, …
                    ):                  # list of Row
-    "Balanced accuracy with its interval over songs and models, beside ceiling and chance; with `real`, `cloud_rows` too."
+    "Balanced accuracy with its interval over songs and models, beside ceiling and chance; with `real`, `cloud_rows` and `item_rows` too."
     classes, songs = classes or judge.classes, torch.as_tensor(songs).cpu()
     labels, made = judge_labels(judge, labels, classes), judge.features(generated)
     pred = judge.classify(made, only).argmax(1).cpu()
@@ -282,4 +431,6 @@ def score_generated(judge,             # Judge of what was generated
         real_labels = judge_labels(judge, real_labels, classes)
         row.ceiling = balanced_accuracy(real_labels, judge.classify(beside, only).argmax(1).cpu(), len(judge.classes))
     if real_songs is None and len(real) == len(songs): real_songs = songs
-    return [row] + cloud_rows(beside.cpu(), made.cpu(), real_labels, labels, real_songs, songs, **context)
+    clouds = cloud_rows(beside.cpu(), made.cpu(), real_labels, labels, real_songs, songs, **context)
+    hear = getattr(MODALITIES.get(judge.modality), 'hear', None)
+    return [row] + clouds + item_rows(real, generated, real_songs, hear, **context)

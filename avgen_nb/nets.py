@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PICTURE', 'SOUND', 'MODALITIES', 'CHEN_SOUND', 'CHEN_PICTURE', 'DEEP', 'shake', 'recolour', 'hide', 'vary_pictures',
-           'vary_sounds', 'Modality', 'conv_block', 'conv_plan', 'Encoder', 'Up', 'Decoder', 'Leaky', 'Discriminator']
+           'vary_sounds', 'hear_sounds', 'Modality', 'conv_block', 'conv_plan', 'Encoder', 'Up', 'Decoder', 'Leaky',
+           'Discriminator']
 
 # %% ../nbs/06_nets.ipynb #00000004
 import math
@@ -67,14 +68,22 @@ def vary_sounds(
     "Vary sounds as microphones and rooms do (see `sound.augment_lms`)."
     return augment_lms(x, generator, strength)
 
+def hear_sounds(
+    x: torch.Tensor,  # LMS (N, 1, 128, F) in [-1, 1]
+):
+    "Waveforms (N, T) of sounds (see `sound.lms_to_wave`)."
+    from avgen_nb.sound import lms_to_wave
+    return lms_to_wave(x)
+
 # %% ../nbs/06_nets.ipynb #0000000d
 @dataclass(frozen=True)
 class Modality:
-    "What a sense is to this package: a name, the shape of one example, and how examples may vary."
+    "What a sense is to this package: a name, the shape of one example, how examples may vary, and how they sound."
     name: str                   # also the field of a `Batch`
     channels: int               # 3 colours, or 1 loudness
     size: tuple                 # height and width: pixels, or mel bands × frames
     vary: Callable = field(repr=False, compare=False)  # augmentation: (x, generator, strength) -> x
+    hear: Callable = field(default=None, repr=False, compare=False)  # waveforms of x; None: it cannot be heard
 
     @property
     def shape(self): return (self.channels, *self.size)
@@ -87,7 +96,7 @@ class Modality:
 
 # %% ../nbs/06_nets.ipynb #0000000e
 PICTURE = Modality('picture', 3, (64, 64), vary_pictures)
-SOUND = Modality('sound', 1, (128, 44), vary_sounds)
+SOUND = Modality('sound', 1, (128, 44), vary_sounds, hear_sounds)
 MODALITIES = {m.name: m for m in (PICTURE, SOUND)}
 
 # %% ../nbs/06_nets.ipynb #00000015
@@ -123,7 +132,7 @@ def conv_plan(
 
 # %% ../nbs/06_nets.ipynb #0000001a
 class Encoder(nn.Module):
-    "Classifier of instruments whose code φ conditions the generator (Chen et al. 2017, Figs. 4 and 5)."
+    "Classifier of instruments whose code φ conditions the generator (Chen et al. 2017, Figs. 4 and 5; assumption: φ lies between FC 128 and the classes)."
     def __init__(self,
         modality: Modality,        # what it hears or sees
         classes: int,              # how many instruments

@@ -50,18 +50,64 @@ def number(x): return '' if x is None else f'{x:.3f}' if abs(x) < 10 else f'{x:.
 def interval(r): return '' if r.get('low') is None or r.get('high') is None else f'{number(r["low"])} to {number(r["high"])}'
 
 
-FIRST = ('balanced_accuracy', 'kid_judge', 'recall', 'diversity_within')   # right, real, all of it, varied
+def with_ends(r, less='–'):
+    "A value with its interval."
+    if not r: return less
+    return number(r['value']) + (f' [{number(r["low"])}, {number(r["high"])}]' if interval(r) else '')
+
+
+def seeds(r):
+    "How many trainings a row stands for; one that has a seed stands for itself."
+    n = r.get('seeds') or (1 if r.get('seed') is not None else '')
+    return 'one' if n == 1 else str(n)
+
+
+def by_model(rows):
+    "The rows of each model and split: a dict of metric → row for each, in the order of the file."
+    found = {}
+    for r in rows: found.setdefault(tuple(r.get(k) for k in ('system', 'direction', 'split', 'data', 'seed', 'steps', 'minutes')), {})[r['metric']] = r
+    return list(found.values())
+
+
+def beside(r, less='–'): return less if not r else number(r['value']) + (f' (real {number(r["ceiling"])})' if r.get('ceiling') is not None else '')
+
+
+RIGHT, REAL = 'balanced_accuracy', 'recordings'
+SHARES = {'precision': 'precision', 'recall': 'recall', 'coverage': 'coverage', 'near_copies': 'near copies', 'periodicity': 'periodicity (sounds)'}
 
 def results(root=ROOT):
-    "The table of results, one line a row of docs/results.jsonl that has one of the figures to look at first."
-    rows = [r for r in read_jsonl(root/'docs/results.jsonl') if r.get('metric') in FIRST]
-    if not rows: return '*No rows yet: `make demo` writes them to `demo/results.jsonl`.*'
-    head = ['system', 'direction', 'data', 'metric', 'value', '95 % interval over songs', 'ceiling', 'chance', 'paper', 'minutes', 'device']
-    body = [[r.get('system', ''), r.get('direction', ''), f'{r.get("data", "")} {r.get("split", "")}'.strip(), r.get('metric', ''), number(r.get('value')),
-             interval(r), number(r.get('ceiling')), number(r.get('chance')), number(r.get('paper')) if isinstance(r.get('paper'), (int, float)) else r.get('paper') or '',
-             f'{r["minutes"]:.1f}' if r.get('minutes') else '', r.get('device', '') or ''] for r in rows]
-    keep = [i for i in range(len(head)) if any(b[i] for b in body)]
-    return markdown_table([head[i] for i in keep], [[b[i] for i in keep] for b in body])
+    "What the shipped models make: one line a model, from the rows of docs/results.jsonl of the exam, and of real recordings."
+    rows = read_jsonl(root/'docs/results.jsonl')
+    real = {(r['system'], r['direction']): r for r in rows if r.get('split') == REAL and r['metric'] == RIGHT}
+    models = [m for m in by_model(r for r in rows if r.get('split') == 'exam') if RIGHT in m]
+    if not models: return '*No rows yet: `python scripts/ship_models.py --rescore` writes them.*'
+    head = ['system', 'direction', 'judged right [95 % over songs]', 'songs', 'seeds', 'ceiling', 'chance', *SHARES.values(), 'real recordings [95 % over files]']
+    body = [[(r := m[RIGHT])['system'], r['direction'], with_ends(r), r.get('songs') or '', seeds(r), number(r.get('ceiling')), number(r.get('chance')),
+             *(beside(m.get(k)) for k in SHARES), with_ends(real.get((r['system'], r['direction'])))] for m in models]
+    return markdown_table(head, body) + ''.join('\n\n' + heard(r) for (system, _), r in real.items() if system == 'judge of sounds')
+
+
+def heard(r):
+    "How good the judge of sounds is on real recordings, in a sentence."
+    return f'Of the {r["data"]} ({r["n"]} files) the judge of sounds itself names {with_ends(r)} rightly; chance is {number(r["chance"])}.'
+
+
+def demo(root=ROOT):
+    "What the minutes of `make demo` give: one line a model, from the rows of docs/results.jsonl on test songs."
+    models = [m for m in by_model(r for r in read_jsonl(root/'docs/results.jsonl') if r.get('split') == 'test') if RIGHT in m]
+    if not models: return '*No rows yet: `make demo` writes them to `demo/results.jsonl`.*'
+    head = ['system', 'direction', 'judged right [95 % over songs]', 'seeds', 'ceiling', 'chance', 'recall', 'diversity within a class', 'minutes', 'device']
+    body = [[(r := m[RIGHT])['system'], r['direction'], with_ends(r), seeds(r), number(r.get('ceiling')), number(r.get('chance')), beside(m.get('recall')),
+             beside(m.get('diversity_within')), f'{r["minutes"]:.1f}', r['device']] for m in models]
+    return markdown_table(head, body)
+
+
+OVER = '95 % interval over songs and seeds'
+
+def over(r):
+    "An interval, and what it is: ≈ where it was worked out from the seeds' values, since the answers are gone (scripts/seed_intervals.py)."
+    if not interval(r) or not r.get('seeds'): return interval(r) and f'{interval(r)}, songs only'
+    return ('≈ ' if r['seeds'] > 1 and not r.get('songs') else '') + interval(r)
 
 
 def chen2017(root=ROOT):
@@ -69,8 +115,8 @@ def chen2017(root=ROOT):
     rows = [r for r in read_jsonl(root/'docs/chen2017.jsonl')
             if r.get('metric') == 'balanced_accuracy' and r.get('seed') is None and r.get('split') == 'test' and r.get('paper')]
     if not rows: return '*No rows yet: `make reproduce PAPER=chen2017 PUBLISH=1` writes them.*'
-    body = [[r['system'], r['paper'], number(r['value']), interval(r), number(r.get('ceiling')), number(r.get('chance')), r.get('data', '')] for r in rows]
-    return markdown_table(['system', 'paper, its data', 'ours', '95 % interval over songs', 'ceiling', 'chance', 'our data and budget'], body)
+    body = [[r['system'], r['paper'], number(r['value']), over(r), seeds(r), number(r.get('ceiling')), number(r.get('chance')), r.get('data', '')] for r in rows]
+    return markdown_table(['system', 'paper, its data', 'ours', OVER, 'seeds', 'ceiling', 'chance', 'our data and budget'], body)
 
 
 def cmcgan2018(root=ROOT):
@@ -78,9 +124,9 @@ def cmcgan2018(root=ROOT):
     rows = [r for r in read_jsonl(root/'docs/cmcgan2018.jsonl')
             if r.get('metric') == 'balanced_accuracy' and r.get('seed') is None and r.get('split') == 'test' and r.get('direction', '').count('→') == 1]
     if not rows: return '*No rows yet: `make reproduce PAPER=cmcgan2018 PUBLISH=1` writes them.*'
-    body = [[r['direction'], r['system'], r.get('paper') or '', number(r['value']), interval(r), number(r.get('ceiling')), r.get('data', '')]
+    body = [[r['direction'], r['system'], r.get('paper') or '', number(r['value']), over(r), seeds(r), number(r.get('ceiling')), r.get('data', '')]
             for r in sorted(rows, key=lambda r: (r['direction'], -r['value']))]
-    return markdown_table(['direction', 'system', 'paper, its data', 'ours', '95 % interval over songs', 'ceiling', 'our data and budget'], body)
+    return markdown_table(['direction', 'system', 'paper, its data', 'ours', OVER, 'seeds', 'ceiling', 'our data and budget'], body)
 
 
 def speed(root=ROOT):
@@ -96,7 +142,7 @@ def speed(root=ROOT):
 
 def filled(text, root=ROOT):
     "`text` of the README with its tables made anew."
-    for name, make in dict(lessons=lessons, results=results, chen2017=chen2017, cmcgan2018=cmcgan2018, speed=speed).items():
+    for name, make in dict(lessons=lessons, results=results, demo=demo, chen2017=chen2017, cmcgan2018=cmcgan2018, speed=speed).items():
         begin, end = f'<!-- {name} begin -->', f'<!-- {name} end -->'
         if begin not in text or end not in text: raise SystemExit(f'README.md lacks the markers "{begin}" and "{end}": put them back.')
         text = text.partition(begin)[0] + f'{begin}\n{make(root)}\n{end}' + text.partition(end)[2]

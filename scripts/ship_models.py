@@ -1,21 +1,25 @@
-"""Put trained runs into the package: weights in half precision, and a card with the figures that those weights get.
+"""Put trained runs into the package, or score those that are in it again: weights in half precision, and a card with the figures that those weights get.
 
     avgen train S2I-C+guide --minutes 45 --out runs/long/S2I-C+guide
     avgen train I2S+guide --minutes 45 --out runs/long/I2S+guide
     python scripts/ship_models.py runs/long/S2I-C+guide runs/long/I2S+guide --minutes 45
     avgen train CMCGAN+guide --minutes 38
     python scripts/ship_models.py runs/CMCGAN+guide --minutes 38
+    python scripts/ship_models.py --rescore        # nothing is trained or copied; cards and rows are made anew
 
-The figures are counted anew from the half-precision weights, on the built-in orchestra's test songs.
+The figures are those of the exam: songs of a world of another seed, on which no choice was ever made. Scores come from the package's own judges.
+The rows go to the cards and to docs/results.jsonl, in place of older ones of the same model; `make readme` puts them into README.md.
+Rows of real recordings (scripts/real_recordings.py, to be run before) go to the cards too.
 """
 import argparse, json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from links import ROOT
 
-MODELS = ROOT/'avgen_nb/models'
+MODELS, RESULTS = ROOT/'avgen_nb/models', ROOT/'docs/results.jsonl'
 LIMIT = 10_000_000   # bytes of the weights of one paper's models together
+NOTES = 5            # single notes of each instrument, over its range
 
 
 def halve(path, out):
@@ -25,6 +29,57 @@ def halve(path, out):
     write_tensors(out, {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}, meta, 'nets')
 
 
+def ship(folder):
+    "Copy the models of a run's folder into the package; their names there."
+    from avgen_nb.cgan import load_run
+    for run in sorted(p.parent for p in folder.rglob('model.safetensors')):
+        name = Path(load_run(run).recipe.name)/run.relative_to(folder)
+        (MODELS/name).mkdir(parents=True, exist_ok=True)
+        halve(run/'model.safetensors', MODELS/name/'model.safetensors')
+        yield name.as_posix()
+
+
+def single_notes():
+    "Notes over the range of every instrument, by unknown players: (instrument, pitch, pair)."
+    import numpy as np
+    from avgen_nb.explorer import play_pair
+    from avgen_nb.players import INSTRUMENTS, RANGES
+    return [(i, p, play_pair(i, p)) for i in INSTRUMENTS for p in np.linspace(*RANGES[i], NOTES).round()]
+
+
+def moved_by_z(run, notes):
+    "How far another z moves what is made, as a share of how far another note of the same instrument does."
+    import torch
+    from avgen_nb.explorer import make, noise
+    phi = run.code(torch.cat([getattr(pair, run.source.name) for _, _, pair in notes]))
+    made, other = (make(run, phi, noise(run, z)) for z in (0, 1))
+    by_note = made.unflatten(0, (-1, NOTES))
+    return dict(value=float((made - other).abs().mean() / (by_note - by_note.roll(1, 1)).abs().mean()))
+
+
+def semitones_missed(run, notes):
+    "Median distance of the made pitch from the true one; chance: that of the middle of the range."
+    import numpy as np
+    from avgen_nb.explorer import RANGES, make, noise
+    from avgen_nb.sound import lms_to_wave, midi_to_hz, pitch_of
+    far, blind = [], []
+    for instrument, pitch, pair in notes:
+        low, high = RANGES[instrument]
+        wave = lms_to_wave(make(run, run.code(pair.picture), noise(run)))[0]
+        far.append(abs(pitch_of(wave, float(midi_to_hz(low - 3)), float(midi_to_hz(high + 3))) - pitch))
+        blind.append(abs((low + high) / 2 - pitch))
+    return dict(value=float(np.nanmedian(far)), chance=float(np.median(blind)))
+
+
+LIMITS = dict(picture=(moved_by_z,), sound=(moved_by_z, semitones_missed))   # what is measured of what is made
+
+def limits(run, row):
+    "Rows of what the model does not do, over single notes; `row` says whose they are."
+    notes = single_notes()
+    bare = replace(row, split='single notes', n=len(notes), songs=None, low=None, high=None, ceiling=None, chance=None, paper=None)
+    return [replace(bare, metric=f.__name__, **f(run, notes)) for f in LIMITS[run.target.name]]
+
+
 def card(run, rows, command):
     "What one must know of a model: how it was made, on what, and how good it is."
     m = run.meta
@@ -32,39 +87,70 @@ def card(run, rows, command):
                 hardware=rows[0].device, minutes=m['minutes'], steps=m['steps'], version=m['version'], rows=[asdict(r) for r in rows])
 
 
+def cannot(rows):
+    "What the model does not do, in sentences made from its rows."
+    by, (source, _, target) = {r['metric']: r for r in rows}, rows[0]['direction'].partition(' → ')
+    said = [f'z should choose what a {source} leaves open: another z moves the {target} {by["moved_by_z"]["value"]:.2f} times as far as another note of the same instrument does.']
+    if r := by.get('semitones_missed'):
+        said.append(f'It does not play the note that the player holds: over {r["n"]} single notes it misses by {r["value"]:.1f} semitones (median); the middle of the range would miss by {r["chance"]:.1f}.')
+    if r := by.get('recall'): said.append(f'Recall {r["value"]:.2f}: that share of the real variety lies among what it makes.')
+    return ' '.join(said)
+
+
 def as_markdown(card):
     "The card for people."
+    first, show = card['rows'][0], lambda x: '' if x is None else f'{x:.3f}'
     lines = [f'# {card["model"]}', '', 'Trained on drawn players and recorded notes of the built-in orchestra, and on nothing else. '
              'It knows 13 instruments, half a second at a time, and 64×64 pixels. On photographs and on recordings from other rooms expect much less than these figures.', '',
              f'    {card["command"]}', '', f'Seed {card["seed"]}, {card["steps"]} steps, {card["minutes"]} minutes with its encoders, {card["hardware"]}. Licence: Apache-2.0, as the package.', '',
-             '| metric | value | 95 % over songs | ceiling | chance |', '|---|---|---|---|---|']
-    show = lambda x: '' if x is None else f'{x:.3f}'
-    for r in card['rows']: lines.append(f'| {r["metric"]} | {show(r["value"])} | {"" if r["low"] is None else show(r["low"]) + " to " + show(r["high"])} | {show(r["ceiling"])} | {show(r["chance"])} |')
-    return '\n'.join(lines) + '\n\nTest songs, which no part of it has met; the judge is no part of it.\n'
+             f'Scored once on the exam: {first["songs"]} songs of a world of another seed, with other melodies, players and rooms, on which no choice was ever made. The same sampled '
+             f'voices serve all worlds. One seed: another training of the same recipe may score otherwise, and the interval covers other songs only. '
+             f'The judge is the package\'s own and no part of the model.', '',
+             f'What it does not do: {cannot(card["rows"])}', '',
+             '| metric | on | value | 95 % over songs | real, or ceiling | chance |', '|---|---|---|---|---|---|']
+    ends = lambda r: '' if r['low'] is None else show(r['low']) + ' to ' + show(r['high'])
+    lines += [f'| {r["metric"]} | {r["data"] if r["split"] == "recordings" else r["split"]} | {show(r["value"])} | {ends(r)} | {show(r["ceiling"])} | {show(r["chance"])} |' for r in card['rows']]
+    return '\n'.join(lines) + '\n'
+
+
+def same_model(a, b): return all(getattr(a, k) == getattr(b, k) for k in ('system', 'direction', 'seed', 'steps'))
+
+
+def score(name, command):
+    "Write a model's card anew; its rows."
+    from avgen_nb.cgan import evaluate_run, shipped
+    from avgen_nb.metrics import read_rows
+    run = shipped(name)
+    rows = evaluate_run(run, split='exam')
+    rows += limits(run, rows[0])
+    rows += [r for r in read_rows(RESULTS) if same_model(r, rows[0]) and r.split == 'recordings']
+    about = card(run, rows, command)
+    (MODELS/name/'card.json').write_text(json.dumps(about, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    (MODELS/name/'card.md').write_text(as_markdown(about), encoding='utf-8')
+    print(f'{about["model"]}: balanced accuracy {rows[0].value:.4f} [{rows[0].low:.3f}, {rows[0].high:.3f}]')
+    return rows
+
+
+def publish(rows):
+    "Put the rows of a model into docs/results.jsonl, in place of those that are there."
+    from avgen_nb.metrics import read_rows, write_rows
+    write_rows(RESULTS, [r for r in read_rows(RESULTS) if not same_model(r, rows[0])] + rows, append=False)
 
 
 def main():
-    from avgen_nb.cgan import evaluate_run, load_run
+    from avgen_nb.cgan import shipped_names
     p = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    p.add_argument('runs', nargs='+', type=Path)
-    p.add_argument('--minutes', type=float, required=True, help='that the runs were given, for the card')
+    p.add_argument('runs', nargs='*', type=Path)
+    p.add_argument('--minutes', type=float, help='that the runs were given, for the card')
+    p.add_argument('--rescore', action='store_true', help='score the models that are in the package again')
     a = p.parse_args()
-    size = 0
-    for folder in a.runs:
-        for run in sorted(p.parent for p in folder.rglob('model.safetensors')):
-            name = load_run(run).recipe.name
-            out = MODELS/name/run.relative_to(folder)
-            out.mkdir(parents=True, exist_ok=True)
-            for file in ('model.safetensors', 'judge.safetensors'): halve(run/file, out/file)
-            made = load_run(out)
-            rows = evaluate_run(made)
-            about = card(made, rows, f'avgen train {name} --minutes {a.minutes:g}')
-            (out/'card.json').write_text(json.dumps(about, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
-            (out/'card.md').write_text(as_markdown(about), encoding='utf-8')
-            size += (out/'model.safetensors').stat().st_size
-            print(f'{about["model"]}: balanced accuracy {rows[0].value:.4f} [{rows[0].low:.3f}, {rows[0].high:.3f}]')
+    if a.rescore == bool(a.runs) or a.rescore == bool(a.minutes): p.error('give runs with --minutes, or --rescore alone')
+    told = lambda name: f'avgen train {name.partition("/")[0]} --minutes {a.minutes:g}' if a.minutes else json.loads((MODELS/name/'card.json').read_text(encoding='utf-8'))['command']
+    names = shipped_names() if a.rescore else [name for folder in a.runs for name in ship(folder)]
+    for name in names: publish(score(name, told(name)))
+    size = sum((MODELS/n/'model.safetensors').stat().st_size for n in names)
     print(f'{size:,} bytes of weights')
-    if size > LIMIT: raise SystemExit(f'The weights take {size:,} bytes, more than {LIMIT:,}: train narrower nets.')
+    if not a.rescore and size > LIMIT: raise SystemExit(f'The weights take {size:,} bytes, more than {LIMIT:,}: train narrower nets.')
 
 
 if __name__ == '__main__': main()

@@ -150,7 +150,7 @@ def choose(person, panel, path):
 def test_the_lesson_runs_and_shows_every_panel(person):
     assert person.page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
     assert person.page.locator('.jp-RenderedText pre', has_text='Traceback').count() == 0
-    for k, code in enumerate(('live(note_panel(), explore(\'S2I-C\'))', 'live(pose_panel(), posed)', 'live(upload_panel(), film_cards(melody, 4))', 'live(walk_panel(), strip)', 'live(trip_panel(), trip)',
+    for k, code in enumerate(('live(note_panel(), explore(\'S2I-C+guide\'))', 'live(pose_panel(), posed)', 'live(upload_panel(), film_cards(melody, 4))', 'live(walk_panel(), strip)', 'live(trip_panel(), trip)',
                  'live(compare_panel(), everyone)', 'live(browse_panel(arrays), found)', 'live(copies_panel(arrays, train, bank, scale), alike)')):
         panel = person.panel(code)
         panel.wait_for(timeout=20_000)

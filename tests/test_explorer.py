@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from avgen_nb import explorer
-from avgen_nb.cgan import shipped_names
+from avgen_nb.cgan import keep_run, load_run, shipped_names
 from avgen_nb.explorer import (GIVEN, HOME, PLAYING, Card, Film, Pose, answer, arc, browse, browse_by, browse_panel, card_html, cards_html, compare, compare_panel,
                                copies_panel, dragged, explore, explore_copies, explore_file, explore_models, explore_pose, explore_trip, explore_upload, explore_walk, faded,
                                film_cards, film_of, fit, handles, heard_pitch, joint_ways, ledger_row, ledger_words, live, make, model, models_here, moves, nearest, neighbours,
@@ -416,14 +416,51 @@ def test_own_runs_are_found_however_deep(tmp_path):
     assert len(cards) == 4 and (cards[1].image == cards[2].image).all() and 'ceiling' in cards[1].note and 'not scored yet' in cards[2].note
 
 
+def test_a_run_that_is_trained_anew_is_seen_anew(tmp_path):
+    copy_of('S2I-C+guide', tmp_path/'mine')
+    name = str(tmp_path/'mine')
+    first, again, before = model(name), model(name), explore(name)[1].image
+    assert first is again and (before == explore('S2I-C+guide')[1].image).all()
+    new = load_run(name)
+    with torch.no_grad():
+        for p in new.G.parameters(): p.mul_(.5)
+    keep_run(name, new)
+    assert (explore(name)[1].image != before).any() and explore_models(names=[name])[1].image.std() != before.std()
+    shutil.copy(HOME/'I2S+guide/model.safetensors', tmp_path/'mine')   # another direction altogether
+    assert name in models_here('picture', places=(tmp_path,)) and name not in models_here(places=(tmp_path,))
+
+
+def test_a_run_is_the_same_wherever_it_is_called_from(tmp_path, monkeypatch):
+    "Two folders of one name are two runs."
+    for place, name in (('a', 'S2I-C+guide'), ('b', 'I2S+guide')):
+        copy_of(name, tmp_path/place/'mine')
+        monkeypatch.chdir(tmp_path/place)
+        assert model('mine').recipe.name == name
+
+
 def test_ledger_rows_of_own_runs(tmp_path):
     copy_of('S2I-C+guide', tmp_path/'chen/S2I-C+guide/seed-0')
     run, name = model('S2I-C+guide'), str(tmp_path/'chen/S2I-C+guide/seed-0')
-    row = dict(system='S2I-C+guide', seed=run.meta['seed'], steps=run.meta['steps'], metric='balanced_accuracy', split='test', value=.5, low=.4, high=.6, ceiling=.9, minutes=3.)
-    others = [row | dict(split='train', value=.1), row | dict(seed=9, value=.2), row | dict(system='I2S+guide', value=.3), row | dict(metric='recall', value=.4), row | dict(steps=1, value=.45)]
+    row = dict(system='S2I-C+guide', direction='sound → picture', seed=run.meta['seed'], steps=run.meta['steps'], metric='balanced_accuracy', split='test', value=.5, low=.4, high=.6, ceiling=.9, minutes=3.)
+    others = [row | dict(split='train', value=.1), row | dict(seed=9, value=.2), row | dict(system='I2S+guide', value=.3), row | dict(metric='recall', value=.4), row | dict(steps=1, value=.45),
+              row | dict(direction='picture → sound', value=.46), row | dict(split='recordings', value=.47)]
     (tmp_path/'chen/rows').mkdir()
     (tmp_path/'chen/rows/table-5.jsonl').write_text('\n'.join(map(json.dumps, [row, *others])) + '\n\n')
-    assert ledger_row(name)['value'] == .5 and ledger_words(ledger_row(name)).startswith('right instrument 0.500 [0.400, 0.600], ceiling 0.900')
+    assert ledger_row(name)['value'] == .5 and ledger_words(ledger_row(name)).startswith('right instrument 0.500 [0.400, 0.600] on test songs, one seed, ceiling 0.900')
+    (tmp_path/'chen/S2I-C+guide/seed-0/results.jsonl').write_text(json.dumps(row | dict(split='exam', value=.42, songs=78)) + '\n' + json.dumps(row | dict(value=.41)) + '\n')
+    assert ledger_row(name)['value'] == .42 and ledger_words(ledger_row(name)).startswith('right instrument 0.420 [0.400, 0.600] on the exam, 78 songs, one seed')
+
+
+def test_a_file_of_results_that_is_none_is_named(tmp_path):
+    copy_of('S2I-C+guide', tmp_path/'mine')
+    (tmp_path/'mine/results.jsonl').write_text('{"system": "S2I-C+guide"}\nno row\n')
+    said = answer(explore_models, names=[str(tmp_path/'mine')])
+    assert said.startswith('<p role="alert">') and 'results.jsonl, line 2' in said
+
+
+def test_ledger_words_say_no_more_than_the_row():
+    bare = dict(value=.5, low=None, high=None, ceiling=None, steps=9, minutes=1., split='exam')
+    assert ledger_words(bare) == 'right instrument 0.500 on the exam, one seed, 9 steps, 1 min' and ledger_words(None) == 'not scored yet'
 
 
 def test_nothing_to_compare():

@@ -208,6 +208,18 @@ def test_ceiling_says_everything_beside_it(splits):
     assert len(answers(judge, splits['test'])) == 36
 
 
+def test_a_split_is_judged_a_part_at_a_time(monkeypatch):
+    pairs, seen, batch = toy_pairs(20), [], Pairs.batch
+    monkeypatch.setattr(Pairs, 'batch', lambda self, index, *a: (seen.append(len(index)), batch(self, index, *a))[1])
+    ceiling_of(Judge(3, CLASSES, 'picture', width=4), pairs)
+    assert max(seen) == 256 and sum(seen) == len(pairs) == 360
+
+
+def test_the_ceiling_knows_classes_by_name(splits):
+    judge, turned = train_judge('picture', splits['train'], steps=40, width=4, batch=24, strength=.3), splits['test'].only(CLASSES[::-1])
+    assert ceiling_of(judge, turned)['value'] == ceiling_of(judge, splits['test'])['value'] > .9
+
+
 def test_a_judge_of_some_classes(splits):
     some = {k: p.only(('tuba', 'flute')) for k, p in splits.items()}
     judge = train_judge('sound', some['train'], some['dev'], steps=3, width=4, batch=8)

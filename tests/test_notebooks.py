@@ -115,3 +115,39 @@ def test_every_module_has_a_lesson():
 def test_no_modality_branches_in_exports(path):
     found = re.findall(r'''if .*\b(?:modality|name) *[!=]= *['"](?:sound|picture)['"]''', '\n'.join(exported(path)))
     assert not found, 'a modality is a value, not a code path'
+
+
+MODULES = sorted(f for f in (ROOT/'avgen_nb').glob('*.py') if not f.stem.startswith('_'))
+SEEDS_ALL = ('torch.manual_seed', 'torch.random.manual_seed', 'torch.seed', 'torch.default_generator.manual_seed', 'torch.cuda.manual_seed',
+             'torch.cuda.manual_seed_all', 'np.random.seed', 'random.seed')
+
+
+def leaks(tree, inside=False):
+    "Lines that start randomness of the whole process anew, outside `with fork_rng`, which gives it back."
+    if isinstance(tree, ast.With): inside = inside or any('fork_rng' in ast.unparse(i.context_expr) for i in tree.items)
+    if isinstance(tree, ast.Call) and ast.unparse(tree.func) in SEEDS_ALL and not inside: yield tree.lineno
+    for node in ast.iter_child_nodes(tree): yield from leaks(node, inside)
+
+
+def test_a_leak_is_found():
+    text = 'def f(seed):\n    torch.manual_seed(seed)\n    with torch.random.fork_rng(devices=[]):\n        torch.manual_seed(seed)\n    g = torch.Generator().manual_seed(seed)\n    np.random.seed(0)'
+    assert list(leaks(ast.parse(text))) == [2, 6]
+
+
+@pytest.mark.parametrize('path', MODULES, ids=lambda p: p.stem)
+def test_no_module_touches_the_randomness_of_its_caller(path):
+    found = list(leaks(ast.parse(path.read_text(encoding='utf-8'))))
+    assert not found, f'{path.name}, line {found[0]}: seed a torch.Generator, or stand inside torch.random.fork_rng'
+
+
+@pytest.mark.parametrize('path', MODULES, ids=lambda p: p.stem)
+def test_a_ceiling_is_of_what_is_scored(path):
+    "The judge's own `meta` tells the ceiling of its birth, on other songs, perhaps of other instruments."
+    found = re.findall(r"""(?:jury|judge\w*|\))\.meta(?:\[|\.get\()['"]ceiling['"][^=\n]*$""", path.read_text(encoding='utf-8'), re.M)
+    assert not found, f'{path.name}: {found[0]}; take ceiling_of(judge, pairs, only) of the very pairs'
+
+
+@each
+def test_a_recipe_has_its_name(path):
+    "Names of a paper are the paper's recipes: `S2I-C-paper` and its kind are gone."
+    assert not re.search(r'\b(?:S2I-[CNA]|S2I-pose|I2S|I2S-pose|CMCGAN)-paper\b', prose(path) + '\n'.join(code(path)))

@@ -1,5 +1,5 @@
 "The package as a stranger gets it: one source of metadata, a light import, a small tree, a wheel with all it needs."
-import ast, re, shutil, subprocess, sys, tomllib, zipfile
+import ast, json, re, shutil, subprocess, sys, tomllib, zipfile
 from pathlib import Path
 
 import pytest
@@ -107,6 +107,54 @@ def test_readme():
     assert text.index('make demo') < text.index('make test') < text.index('](docs/demo.png)') < text.index('colab-badge.svg') < text.index('conda env create') \
         < text.index('<!-- lessons begin -->') < text.index('<!-- results begin -->')
     for target in re.findall(r'\]\((?!https?:|#)([^)\s]+)\)', text): assert (ROOT/target).exists(), f'README.md points to {target}'
+
+
+@pytest.mark.parametrize('name', ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'docs/decisions.md'])
+def test_what_is_named_is_there(name):
+    "Scripts, and the recipes of `avgen train`."
+    from avgen_nb.cmcgan import trainer_of
+    text = (ROOT/name).read_text(encoding='utf-8')
+    for script in re.findall(r'scripts/\w+\.py', text): assert (ROOT/script).exists(), f'{name} names {script}'
+    for recipe in re.findall(r'avgen(?:_nb)? train ([A-Z][\w+-]*)', text): trainer_of(recipe)
+
+
+def row(metric='balanced_accuracy', value=.5, **more):
+    return dict(dict(system='S2I-C+guide', direction='sound → picture', split='exam', data='orchestra', seed=0, steps=9, minutes=45., device='a CPU',
+                     metric=metric, value=value, low=None, high=None, ceiling=None, chance=1 / 13, n=99, songs=None, seeds=1), **more)
+
+
+def table_of(make, tmp_path, rows, name='results'):
+    (tmp_path/'docs').mkdir(exist_ok=True)
+    (tmp_path/f'docs/{name}.jsonl').write_text(''.join(json.dumps(r) + '\n' for r in rows))
+    return [[c.strip() for c in line.strip('|').split('|')] for line in make(tmp_path).splitlines()]
+
+
+def test_headline_figures_are_of_the_exam(tmp_path):
+    rows = [row(value=.9, low=.85, high=.95, songs=78, ceiling=.99), row('recall', .4), row('near_copies', .02, ceiling=0.), row(split='test', value=.97, steps=3, minutes=4.),
+            row(split='recordings', data='some recordings', value=.3, low=.2, high=.4), row(split='recordings', data='some recordings', value=.6, system='judge of sounds', direction='sound → name')]
+    head, _, line, *rest = table_of(readme_tables.results, tmp_path, rows)
+    cells = dict(zip(head, line))
+    assert cells['judged right [95 % over songs]'] == '0.900 [0.850, 0.950]' and (cells['songs'], cells['seeds'], cells['ceiling']) == ('78', 'one', '0.990')
+    assert cells['recall'] == '0.400' and cells['near copies'] == '0.020 (real 0.000)' and cells['precision'] == '–'
+    assert cells['real recordings [95 % over files]'] == '0.300 [0.200, 0.400]'
+    assert not any('0.970' in str(r) for r in rest) and 'some recordings (99 files)' in rest[-1][0] and '0.600' in rest[-1][0]
+    head, _, line = table_of(readme_tables.demo, tmp_path, rows)
+    assert line[2] == '0.970' and 'paper' not in head
+
+
+def test_an_interval_says_what_it_is_over(tmp_path):
+    rows = [row(system='S2I-C', split='test', seed=None, paper='.7556', value=.25, low=.1, high=.4, seeds=3, songs=78), row(system='S2I-A', split='test', seed=None, paper='.1095', low=.1, high=.3, seeds=3),
+            row(system='S2I-N', split='test', seed=None, paper='.1232', low=.1, high=.2, seeds=None)]
+    head, _, *lines = table_of(readme_tables.chen2017, tmp_path, rows, 'chen2017')
+    assert [dict(zip(head, l))['95 % interval over songs and seeds'] for l in lines] == ['0.100 to 0.400', '≈ 0.100 to 0.300', '0.100 to 0.200, songs only']
+    assert [dict(zip(head, l))['seeds'] for l in lines] == ['3', '3', '']
+
+
+def test_a_papers_figure_stands_beside_the_papers_recipe():
+    for path in (*ROOT.glob('docs/*.jsonl'), *ROOT.glob('avgen_nb/models/**/card.json')):
+        text = path.read_text(encoding='utf-8')
+        rows = json.loads(text)['rows'] if path.suffix == '.json' else map(json.loads, text.splitlines())
+        assert not [r['system'] for r in rows if r.get('paper') and '+guide' in r['system']], path.name
 
 
 def test_links_follow_a_new_home(tmp_path):

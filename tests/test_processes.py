@@ -92,7 +92,7 @@ def child(out, rank):
     written, rename = [], os.replace
     os.replace = lambda a, b: (written.append(Path(b).name), rename(a, b))
     os.environ['AVGEN_CACHE'] = f'{out}/cache-{rank}'
-    if (out / 'killed').exists(): told = dict(resumed=train('S2I', out=out / 'killed', resume=True))
+    if (out / 'killed').exists(): told = dict(resumed=train('S2I', out=out / 'killed', resume=True), chosen=chosen(out=out / 'chosen', resume=True))
     else:
         told = {name: train(name) for name in TASKS} | dict(chosen=chosen(out=out / 'chosen'), judged=[judged(), judged()], written=written)
         (out / f'{rank}.json').write_text(json.dumps(told))
@@ -149,8 +149,8 @@ def test_only_the_first_writes(two):
 
 
 def test_both_choose_what_one_would(two, tmp_path):
-    (looks, weights), (first, second) = chosen(out=tmp_path), [told['chosen'] for told in two[0]]
-    assert first == second and [s for s, _ in first[0]] == [s for s, _ in looks]
+    (looks, weights), (first, second, *again) = chosen(out=tmp_path), [told['chosen'] for told in two[0] + two[1]]
+    assert first == second == again[0] == again[1] and [s for s, _ in first[0]] == [s for s, _ in looks]
     assert first[1] == pytest.approx(weights, abs=1e-4) and [v for _, v in first[0]] == pytest.approx([v for _, v in looks], rel=1e-4)
 
 
@@ -168,3 +168,11 @@ def test_a_killed_run_goes_on_in_two_processes_and_in_one(two, tmp_path):
     for told in (first['resumed'], second['resumed'], alone):
         assert [r['step'] for r in told] == [1, 2, 3, 4, 5]
         for a, b in zip(straight, told): assert b == pytest.approx(a, rel=2e-3, abs=2e-3)
+
+
+def test_accelerate_that_starts_one_of_two_on_the_cpu_says_so(tmp_path):
+    "It tells its child nothing of the number that was asked for, so we can only say that there is one."
+    (tmp_path / 'train.py').write_text('from avgen_nb.training import CloudGAN, fit\nfit(CloudGAN(), steps=1, device="cpu", quiet=True)\nprint("trained")')
+    told = subprocess.run([sys.executable, '-m', 'accelerate.commands.launch', '--cpu', '--num_processes', '2', tmp_path / 'train.py'],
+                          env=os.environ | dict(PYTHONPATH=str(ROOT)), capture_output=True, text=True)
+    assert told.stdout.count('trained') == 1 and told.stderr.count('accelerate launch started one process') == 1, told.stderr
