@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from . import __version__
 from .cgan import I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, Generator, encoder_for, load_run, numbers_of, shipped, train_encoder
 from .chen import run_budget, seed_rows, thin, waves_of_files, waves_of_orchestra
-from .hao import gap_over_seeds, paired_gap
+from .hao import gap_over_seeds
 from .judges import balanced_accuracy, chance
 from .metrics import Row, device_name
 from .nets import MODALITIES
@@ -555,7 +555,7 @@ def verdicts(
 ):
     "Every gain as a sentence."
     word = lambda r: 'beats' if r.low > 0 else 'falls short of' if r.high < 0 else 'is not told apart from'
-    gains = [r for r in rows if r.metric == 'gain' and part in r.system]
+    gains = [r for r in rows if r.metric == 'gain' and part in r.system and r.low is not None]
     return [f'{r.system.replace(" over ", f" {word(r)} ")}: {r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}]' for r in gains]
 
 # %% ../nbs/12_missing.ipynb #00000085
