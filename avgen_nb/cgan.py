@@ -8,8 +8,8 @@ __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDE
            'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'numbers_of', 'encoder_for',
            'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
            'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of',
-           'finish_run', 'keep_run', 'recipe_from', 'load_run', 'scored_pairs', 'evaluate_run', 'shipped_folder',
-           'shipped_names', 'shipped']
+           'finish_run', 'keep_run', 'recipe_from', 'load_run', 'scored_pairs', 'real_and_made', 'evaluate_run',
+           'shipped_folder', 'shipped_names', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
 import json, math, os, time
@@ -445,7 +445,7 @@ def load_run(
 PAPER = {('S2I-C', 'train'): '.8737', ('S2I-C', 'test'): '.7556', ('S2I-A', 'train'): '.1063', ('S2I-A', 'test'): '.1095',   # Table 5
          ('S2I-N', 'train'): '.1262', ('S2I-N', 'test'): '.1232', ('I2S', 'test'): '.1117'}                                # I2S: as CMCGAN's paper quotes it
 
-# %% ../nbs/10_cgan.ipynb #00000058
+# %% ../nbs/10_cgan.ipynb #b1000003
 def scored_pairs(
     run,          # a `Generator`
     data=None,    # splits; none: those it was trained with
@@ -459,8 +459,20 @@ def scored_pairs(
     if split == 'exam' and source != 'orchestra':
         raise ValueError(f'This {run.recipe.name} was trained on {source}, and the exam is of the built-in orchestra: score another split.')
     from avgen_nb.pairs import exam_pairs
-    pairs = exam_pairs() if split == 'exam' else (data or open_data(**opened))[split]
-    return of_instrument(pairs, run.meta.get('only'), run.recipe), source + ' exam' * (split == 'exam')
+    data = dict(exam=exam_pairs()) if split == 'exam' else data or open_data(**opened)
+    if split not in data: raise ValueError(f"There is no split '{split}' in these data; choose one of {', '.join(data)}.")
+    return of_instrument(data[split], run.meta.get('only'), run.recipe), source + ' exam' * (split == 'exam')
+
+# %% ../nbs/10_cgan.ipynb #00000058
+def real_and_made(
+    run,          # a `Generator`
+    pairs,        # Pairs
+    seed=0,       # of the choice, and of z
+    most=4000,    # so many pairs are enough
+):                # two (N, *target.shape), and the song of each
+    "The items themselves, for what needs no judge: some pairs, if there are very many."
+    some = pairs.subset(torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:most].sort().values.to(pairs.device))
+    return some.over(lambda batch: getattr(batch, run.target.name)), run.over(some, lambda made: made, seed), some.songs.cpu()
 
 def evaluate_run(
     run,                  # a `Generator`, or the folder of a run
@@ -473,21 +485,18 @@ def evaluate_run(
     from avgen_nb.metrics import Row, cloud_rows, device_name, item_rows, judge_labels
     run = run if isinstance(run, Generator) else load_run(run)
     pairs, source = scored_pairs(run, data, split)
-    jury, m, songs = run.jury, run.meta, pairs.songs.cpu()
-    made = run.over(pairs, jury.features, seed)
-    real = pairs.over(lambda batch: jury.features(getattr(batch, run.target.name)))
+    jury, m, name, songs = run.jury, run.meta, run.recipe.name, pairs.songs.cpu()
+    context = dict(system=name, direction=f'{run.source.name} → {run.target.name}', data=source, split=split, n=len(pairs), seeds=1,
+        steps=m.get('steps'), minutes=m.get('minutes'), device=m.get('device') or device_name(), version=m.get('version', ''))
+    made, real = run.over(pairs, jury.features, seed), pairs.over(lambda batch: jury.features(getattr(batch, run.target.name)))
     true = judge_labels(jury, pairs.labels, pairs.classes)
     said, known = (jury.classify(x.to(home_of(jury))).argmax(1).cpu() for x in (made, real))
-    context = dict(system=run.recipe.name, direction=f'{run.source.name} → {run.target.name}', data=source, split=split, n=len(pairs),
-        seeds=1, steps=m.get('steps'), minutes=m.get('minutes'), device=m.get('device') or device_name(), version=m.get('version', ''))
     value, low, high = song_interval(true, said, songs, seed)
-    right = Row(metric='balanced_accuracy', value=value, low=low, high=high, ceiling=balanced_accuracy(true, known, len(jury.classes)),
-        chance=chance(len(jury.classes)), majority=majority(true), songs=len(songs.unique()), paper=PAPER.get((run.recipe.name, split)), **context)
-    clouds = cloud_rows(real, made, true, true, songs, songs, seed, **context)
-    some = pairs.subset(torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:4000].sort().values.to(pairs.device))
-    show = (some.over(lambda batch: getattr(batch, run.target.name)), run.over(some, lambda made: made, seed))
-    items = item_rows(*show, some.songs, run.target.hear, seed, **context | dict(n=len(some)))
-    return [replace(r, seed=m.get('seed')) for r in [right, *clouds, *items]]
+    rows = [Row(metric='balanced_accuracy', value=value, low=low, high=high, ceiling=balanced_accuracy(true, known, len(jury.classes)), songs=len(songs.unique()),
+        chance=chance(len(jury.classes)), majority=majority(true), paper=PAPER.get((name, split)), **context)]
+    rows += cloud_rows(real, made, true, true, songs, songs, seed, **context)
+    rows += item_rows(*real_and_made(run, pairs, seed), run.target.hear, seed, **context | dict(n=min(len(pairs), 4000)))
+    return [replace(r, seed=m.get('seed')) for r in rows]
 
 # %% ../nbs/10_cgan.ipynb #00000068
 def shipped_folder(
