@@ -65,7 +65,7 @@ GAMES = {'gan-cls': (gan_cls_d, gan_cls_g), 'hinge': (hinge_d, hinge_g)}
 # %% ../nbs/10_cgan.ipynb #00000028
 @dataclass(frozen=True)
 class Recipe:
-    "Every number of one model; the defaults are the paper's S2I-C. Comments say *paper* (Chen et al. 2017), *assumption*, or *ours*, which no paper's recipe uses."
+    "Every number of one model, by default the paper's S2I-C: *paper* (Chen et al. 2017), *assumption*, or *ours*, in no paper's recipe."
     name: str
     source: str                    # what is given: 'sound' or 'picture'
     target: str                    # what is made
@@ -158,7 +158,8 @@ class EncoderTask:
     def __init__(self, modality, recipe, pairs):
         self.modality, self.recipe, self.pairs = modality, recipe, pairs
         if len(pairs.present) < 2 and 'instrument' in (recipe.aim, recipe.wrong):
-            raise ValueError(f"{recipe.name} tells instruments apart, and these pairs are all of one, '{pairs.classes[int(pairs.present[0])]}': give at least two.")
+            one = pairs.classes[int(pairs.present[0])]
+            raise ValueError(f"{recipe.name} tells instruments apart, and these pairs are all of one, '{one}': give at least two.")
         if recipe.aim == 'pitch' and 'pitch' not in pairs.truth:
             raise ValueError(f"{recipe.name} teaches its encoder the pitch, which these pairs do not know: use a recipe with aim='instrument'.")
         E = encoder_for(modality, recipe, pairs.classes)
@@ -454,10 +455,10 @@ def scored_pairs(
     "The pairs that score a run, and what their data are called."
     opened = run.meta.get('opened')
     if opened is None and (data is None or split == 'exam'):
-        raise ValueError(f'This {run.recipe.name} does not say what it was trained on: give the data to score it with, and a split of theirs.')
+        raise ValueError(f'This {run.recipe.name} does not say what it was trained on: give the data to score it with.')
     source = '' if opened is None else opened.get('sounds') or opened.get('data', 'orchestra')
     if split == 'exam' and source != 'orchestra':
-        raise ValueError(f'This {run.recipe.name} was trained on {source}, and the exam is of the built-in orchestra: score another split.')
+        raise ValueError(f'{run.recipe.name} was trained on {source}, and the exam is of the built-in orchestra: score another split.')
     from avgen_nb.pairs import exam_pairs
     data = dict(exam=exam_pairs()) if split == 'exam' else data or open_data(**opened)
     if split not in data: raise ValueError(f"There is no split '{split}' in these data; choose one of {', '.join(data)}.")
@@ -492,8 +493,8 @@ def evaluate_run(
     true = judge_labels(jury, pairs.labels, pairs.classes)
     said, known = (jury.classify(x.to(home_of(jury))).argmax(1).cpu() for x in (made, real))
     value, low, high = song_interval(true, said, songs, seed)
-    rows = [Row(metric='balanced_accuracy', value=value, low=low, high=high, ceiling=balanced_accuracy(true, known, len(jury.classes)), songs=len(songs.unique()),
-        chance=chance(len(jury.classes)), majority=majority(true), paper=PAPER.get((name, split)), **context)]
+    rows = [Row(metric='balanced_accuracy', value=value, low=low, high=high, songs=len(songs.unique()), paper=PAPER.get((name, split)),
+        ceiling=balanced_accuracy(true, known, len(jury.classes)), chance=chance(len(jury.classes)), majority=majority(true), **context)]
     rows += cloud_rows(real, made, true, true, songs, songs, seed, **context)
     rows += item_rows(*real_and_made(run, pairs, seed), run.target.hear, seed, **context | dict(n=min(len(pairs), 4000)))
     return [replace(r, seed=m.get('seed')) for r in rows]
