@@ -103,7 +103,8 @@ def lone_songs(true, songs):
     label = np.unique(np.stack([true, songs]), axis=1)[0]
     size = np.unique(label, return_counts=True)[1]
     lone = int((size == 1).sum())
-    if lone: warnings.warn(f'{lone} of {len(size)} classes have one song: the interval cannot know how songs of such a class differ; give more songs.', stacklevel=3)
+    text = f'{lone} of {len(size)} classes have one song: the interval cannot know how songs of such a class differ; give more songs.'
+    if lone: warnings.warn(text, stacklevel=3)
     return lone, len(size)
 
 # %% ../nbs/08_judges.ipynb #37f1a6ba

@@ -126,8 +126,9 @@ def nearest_other(x,          # (N, D) features, or items of any shape
     songs, near = torch.arange(len(x)) if songs is None else torch.as_tensor(songs).cpu(), torch.full((len(x),), torch.inf)
     for c in labels.unique():
         rows = (labels == c).nonzero().flatten()
-        d = torch.cdist(x[rows], x[rows]).cpu()
-        near[rows] = d.masked_fill(songs[rows][:, None] == songs[rows], torch.inf).min(1).values
+        for some in rows.split(1024):   # the distances of a large class would fill the memory
+            d = torch.cdist(x[some], x[rows]).cpu()
+            near[some] = d.masked_fill(songs[some][:, None] == songs[rows], torch.inf).min(1).values
     return near
 
 # %% ../nbs/09_metrics.ipynb #a32c0825
@@ -185,20 +186,21 @@ def sliced_wasserstein(real,         # (M, C, H, W)
                        seed=0,       # of items, places and lines
                        n=16_384,     # patches a level
                        lines=128,    # random directions
-                       most=1024     # items a side
+                       most=512      # items a side
                       ):             # list of float, the finest level first
     "Distance of patches, level by level (Karras et al. 2018), in units of the spread of real patches."
     g = lambda: torch.Generator().manual_seed(seed)
     some = lambda x: x[torch.randperm(len(x), generator=g())[:most].to(x.device)].float()
     levels = levels or 1 + max(0, int(math.log2(min(real.shape[-2:]) / 11)))
-    return [patch_distance(patches(a, n, g()), patches(b, n, g()), lines, g()) for a, b in zip(pyramid(some(real), levels), pyramid(some(made), levels))]
+    both = zip(pyramid(some(real), levels), pyramid(some(made), levels))
+    return [patch_distance(patches(a, n, g()), patches(b, n, g()), lines, g()) for a, b in both]
 
 def patch_distance(a, b, lines, generator):
     "Sliced Wasserstein distance of two clouds of equally many patches."
     mean, std = a.mean((0, 1, 2)), a.std((0, 1, 2)).clamp_min(1e-6)
-    a, b = (((p - mean) / std).flatten(1) for p in (a, b))
-    line = F.normalize(torch.randn(a.shape[1], lines, generator=generator), dim=0).to(a.device)
-    return ((a @ line).sort(0).values - (b @ line).sort(0).values).abs().mean().item()
+    line = F.normalize(torch.randn(a[0].numel(), lines, generator=generator), dim=0).to(a.device)
+    ranked = lambda p: np.sort((line.T @ ((p - mean) / std).flatten(1).T).cpu().numpy())
+    return float(np.abs(ranked(a) - ranked(b)).mean())
 
 # %% ../nbs/09_metrics.ipynb #00000026
 def pitch_error_cents(found,  # (N,) MIDI numbers, nan where no pitch was heard
@@ -392,10 +394,12 @@ def item_rows(real,             # (M, C, H, W) real items
               **context         # other columns of Row
              ):                 # list of Row
     "What the items themselves tell, without any net: patches per level and, where there is sound, periodicity; ceiling: real songs."
+    context['seed'] = seed
     songs = torch.arange(len(real)) if real_songs is None else torch.as_tensor(real_songs).cpu()
     half = (songs.unique(return_inverse=True)[1] % 2).bool().to(real.device)
     beside = sliced_wasserstein(real[half], real[~half], seed=seed) if half.any() else [None] * 9
-    rows = [Row(metric=f'swd_level_{k}', value=v, ceiling=c, **context) for k, (v, c) in enumerate(zip(sliced_wasserstein(real, made, seed=seed), beside))]
+    far = sliced_wasserstein(real, made, seed=seed)
+    rows = [Row(metric=f'swd_level_{k}', value=v, ceiling=c, **context) for k, (v, c) in enumerate(zip(far, beside))]
     if hear is None: return rows
     some = lambda x: x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:most].to(x.device)]
     value, ceiling = (periodicity(hear(some(x))).mean().item() for x in (made, real))
@@ -422,7 +426,8 @@ def score_generated(judge,             # Judge of what was generated
     value, low, high = song_interval(labels, pred, songs, seed, runs=runs)
     context = dict(system='', seed=seed, n=len(labels), songs=len(songs.unique()), seeds=1 if runs is None else len(np.unique(runs)),
                    device=device_name(generated.device)) | context
-    row = Row(metric='balanced_accuracy', value=value, low=low, high=high, chance=chance(len(only or judge.classes)), majority=majority(labels), **context)
+    row = Row(metric='balanced_accuracy', value=value, low=low, high=high, chance=chance(len(only or judge.classes)),
+              majority=majority(labels), **context)
     if real is None: return [row]
     beside = judge.features(real)
     if real_labels is not None:

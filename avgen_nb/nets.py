@@ -132,7 +132,7 @@ def conv_plan(
 
 # %% ../nbs/06_nets.ipynb #0000001a
 class Encoder(nn.Module):
-    "Classifier of instruments whose code φ conditions the generator (Chen et al. 2017, Figs. 4 and 5; assumption: φ lies between FC 128 and the classes)."
+    "Classifier of instruments whose code φ conditions the generator (Chen et al. 2017, Figs. 4 and 5; φ before the classes: assumption)."
     def __init__(self,
         modality: Modality,        # what it hears or sees
         classes: int,              # how many instruments

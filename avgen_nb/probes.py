@@ -11,10 +11,11 @@ __all__ = ['REACH', 'KINDS', 'STEPS', 'FIGURES', 'body_frame', 'reach', 'by_song
            'score_pitch', 'linear_readout']
 
 # %% ../nbs/09c_probes.ipynb #00000004
+import math
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .judges import Residual, in_parts, warm_cosine
+from .judges import Residual, in_parts, lone_songs, warm_cosine
 from .metrics import Row, device_name
 from .nets import hide, recolour, shake
 from .orchestra import cache_folder, code_hash
@@ -97,7 +98,7 @@ def bootstrap(sums,     # (S, m) one row a song
               of,       # function of sums: (..., m) → (...)
               seed=0,   # of the redraws
               n=1000    # how many
-             ):         # (value, low, high): mean over instruments, and its 95 % interval over songs
+             ):         # (value, low, high): mean over instruments, and its 95 % interval over songs; nan where there is one song each
     "A figure made of sums over songs, with its interval."
     g, parts = torch.Generator().manual_seed(seed), []
     for k in groups.unique():
@@ -105,7 +106,8 @@ def bootstrap(sums,     # (S, m) one row a song
         pick = torch.randint(len(rows), (n, len(rows)), generator=g)
         parts.append(of(torch.cat([rows.sum(0)[None], rows[pick].sum(1)])))
     values = torch.stack(parts).nanmean(0)
-    low, high = values[1:].nanquantile(torch.tensor([.025, .975], dtype=values.dtype)).tolist()
+    lone, count = lone_songs(groups, torch.arange(len(groups))) if n > 1 else (0, 1)
+    low, high = values[1:].nanquantile(torch.tensor([.025, .975], dtype=values.dtype)).tolist() if lone < count else (math.nan, math.nan)
     return values[0].item(), low, high
 
 # %% ../nbs/09c_probes.ipynb #0000001c
@@ -223,8 +225,7 @@ def read_pairs(probe,  # a Probe
                pairs   # Pairs
               ):       # (N, 12, 2) or (N,)
     "What a probe reads from the real side of each pair."
-    of = lambda index: probe.read(getattr(pairs.batch(index), probe.modality))
-    return in_parts(of, torch.arange(len(pairs), device=pairs.device))
+    return pairs.over(lambda batch: probe.read(getattr(batch, probe.modality)))
 
 # %% ../nbs/09c_probes.ipynb #00000036
 KINDS = dict(pose=PoseNet, pitch=PitchNet)
@@ -353,17 +354,18 @@ def score_read(found,     # what a probe read from generated items
                truth,     # 'keypoints' or 'pitch'
                draw=0,    # seed of shuffle and bootstrap
                **context  # columns of Row
-              ):          # list of Row, `data` ending in /instrument where it is for one
+              ):          # list of Row, `data` ending in /instrument where it is for one; of one trained model
     "Rows of every figure, for all instruments together and for each, with interval, ceiling and chance."
     true, rows = pairs.truth[truth].cpu().float(), []
     other, data = true[shuffled(pairs.labels, draw)], context.pop('data', 'orchestra')
-    context = dict(system='', device=device_name()) | context
+    context = dict(system='', device=device_name(), seeds=1) | context
     for metric, (sums, of) in FIGURES[truth].items():
         value, top, blind = (figure(sums, of, f, t, pairs, draw, n) for f, t, n in ((found, true, 1000), (ceiling, true, 1), (found, other, 1)))
         for k, (v, low, high) in value.items():
             counted = [pairs.classes.index(name) for name in ([k] if k else filter(None, value))]
-            n = int(torch.isin(pairs.labels.cpu(), torch.tensor(counted)).sum())
-            rows.append(Row(metric=metric, value=v, low=low, high=high, ceiling=top[k][0], chance=blind[k][0], n=n, data='/'.join(filter(None, (data, k))), **context))
+            there = torch.isin(pairs.labels, torch.tensor(counted, device=pairs.device))
+            rows.append(Row(metric=metric, value=v, low=low, high=high, ceiling=top[k][0], chance=blind[k][0], n=int(there.sum()),
+                            songs=len(pairs.songs[there].unique()), data='/'.join(filter(None, (data, k))), **context))
     return rows
 
 # %% ../nbs/09c_probes.ipynb #00000055
@@ -376,10 +378,10 @@ def score_probe(run,       # what `load_run` gives, or any object with source, t
     "How much of the truth is in what a model makes; rests do not count."
     if probe.modality != run.target.name: raise ValueError(f'this probe reads {probe.modality}s, the run makes {run.target.name}s: give the other probe')
     pairs = known(known(pairs, 'pitch'), probe.truth)
-    batch, meta = pairs.batch(torch.arange(len(pairs), device=pairs.device)), getattr(run, 'meta', {})
-    found = probe.read(run.generate(getattr(batch, run.source.name), seed))
+    given, meta = pairs.over(lambda batch: getattr(batch, run.source.name)), getattr(run, 'meta', {})
+    found = probe.read(run.generate(given, seed))
     context = dict(direction=f'{run.source.name} → {run.target.name}', seed=meta.get('seed'), steps=meta.get('steps'), minutes=meta.get('minutes')) | context
-    return score_read(found, probe.read(getattr(batch, probe.modality)), pairs, probe.truth, seed, **context)
+    return score_read(found, read_pairs(probe, pairs), pairs, probe.truth, seed, **context)
 
 def score_pose(run,           # makes pictures from sounds
                data,          # splits

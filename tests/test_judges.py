@@ -208,6 +208,18 @@ def test_ceiling_says_everything_beside_it(splits):
     assert len(answers(judge, splits['test'])) == 36
 
 
+def test_a_split_is_judged_a_part_at_a_time(monkeypatch):
+    pairs, seen, batch = toy_pairs(20), [], Pairs.batch
+    monkeypatch.setattr(Pairs, 'batch', lambda self, index, *a: (seen.append(len(index)), batch(self, index, *a))[1])
+    ceiling_of(Judge(3, CLASSES, 'picture', width=4), pairs)
+    assert max(seen) == 256 and sum(seen) == len(pairs) == 360
+
+
+def test_the_ceiling_knows_classes_by_name(splits):
+    judge, turned = train_judge('picture', splits['train'], steps=40, width=4, batch=24, strength=.3), splits['test'].only(CLASSES[::-1])
+    assert ceiling_of(judge, turned)['value'] == ceiling_of(judge, splits['test'])['value'] > .9
+
+
 def test_a_judge_of_some_classes(splits):
     some = {k: p.only(('tuba', 'flute')) for k, p in splits.items()}
     judge = train_judge('sound', some['train'], some['dev'], steps=3, width=4, batch=8)
@@ -255,6 +267,14 @@ def test_the_packages_judges_know_the_songs_they_learnt_from(modality, some_song
         place = [world['songs'].index(n) for n in numbers]
         assert same_outline({k: [v[i] for i in place] for k, v in world.items()}, found)
         assert len(world['songs']) == 13 * dict(train=24, test=6)[split] and set(world['windows']) == {41}
+
+
+def test_all_models_of_the_package_are_scored_by_its_one_judge():
+    from avgen_nb.cgan import shipped, shipped_folder, shipped_names
+    for name in shipped_names():
+        run = shipped(name)
+        assert not (shipped_folder(name)/'judge.safetensors').exists()
+        assert all(map(torch.equal, run.jury.parameters(), package_judge(run.target.name).parameters()))
 
 
 @pytest.mark.parametrize('modality', ['picture', 'sound'])

@@ -1,13 +1,15 @@
 """Metrics: known distances, hand-counted balls, rows that survive anything, tables."""
 import json
 import math
+import multiprocessing
 import numpy as np
 import pytest
 import torch
 from avgen_nb.judges import Judge, balanced_accuracy
 from avgen_nb.metrics import (COLUMNS, Given, Row, ball_radius, cell, cloud_rows, device_name, diversity_within, fid, frechet, heard_pitch, in_tune,
-                              judge_labels, kernel_distance, kid, pitch_error_cents, prdc, read_rows, row_json, rows_to_table,
-                              score_generated, write_rows)
+                              item_rows, judge_labels, kernel_distance, kid, near_copies, nearest_other, nearest_training, patches, periodicity,
+                              pitch_error_cents, prdc, pyramid, read_rows, row_json, rows_to_table, score_generated, sliced_wasserstein, write_rows)
+from avgen_nb.nets import MODALITIES
 
 
 def cloud(n, d=3, seed=0):
@@ -124,6 +126,110 @@ def test_pitch_is_heard_and_silence_is_not():
     assert abs(heard[0] - 57) < .1 and np.isnan(heard[1])
 
 
+def test_neighbours_are_of_the_same_class_and_of_another_song():
+    x = torch.tensor([[0.], [1], [3], [3.5], [9]])
+    assert nearest_other(x, [0, 0, 0, 1, 1]).tolist() == [1, 1, 2, 5.5, 5.5]
+    assert nearest_other(x, [0, 0, 0, 1, 1], songs=[7, 7, 8, 9, 9]).tolist() == [3, 2, 2, math.inf, math.inf]
+
+
+@pytest.mark.parametrize('stuck', [0, 30, 120])
+def test_near_copies_are_counted(stuck):
+    real, made, labels = cloud(240, 16), cloud(240, 16, seed=1), np.arange(240) % 2
+    made[:stuck] = torch.tensor([[0.], [9.]])[labels[:stuck]] + 1e-4 * cloud(stuck, 16, seed=2)   # one item a class, again and again
+    assert near_copies(real, made, labels, labels) == pytest.approx(stuck / 240, abs=.06)
+    assert near_copies(real, real, labels, labels) == 0
+
+
+def test_likeness_within_a_song_is_no_copy_and_what_cannot_be_known_is_nan():
+    songs = np.repeat(np.arange(20), 5)
+    alike = lambda seed: cloud(20, 8, seed).repeat_interleave(5, 0) + 1e-3 * cloud(100, 8, seed + 1)
+    zeros = np.zeros(100, dtype=int)
+    assert near_copies(alike(0), alike(10), zeros, zeros, songs, songs) < .2
+    assert near_copies(alike(0), cloud(5, 8).repeat(20, 1), zeros, zeros, songs, songs) == 1
+    assert math.isnan(near_copies(alike(0), alike(10), zeros, zeros, zeros, zeros))
+    assert near_copies(cloud(30), cloud(30), np.arange(30) % 2, np.arange(30) % 3) < 1   # class 2 has no real items: it is left out
+
+
+def test_a_copier_of_the_training_set_is_found():
+    train = cloud(300, 8)
+    assert nearest_training(train.flip(0), train, part=64).max() < 1e-2
+    assert nearest_training(cloud(300, 8, 1), train).median() > 1
+
+
+@pytest.mark.parametrize('shape', [(3, 64, 64), (1, 128, 44), (3, 17, 90)])
+def test_a_pyramid_adds_up_again(shape):
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    *fine, rest = pyramid(x, 3)
+    for level in fine[::-1]: rest = level + torch.nn.functional.interpolate(rest, level.shape[-2:], mode='bilinear', align_corners=False)
+    assert torch.allclose(rest, x, atol=1e-5)
+
+
+def test_patches_are_what_lies_there():
+    x = torch.arange(2 * 3 * 20 * 11.).view(2, 3, 20, 11)
+    p = patches(x, 50, torch.Generator().manual_seed(0))
+    assert p.shape == (50, 7, 7, 3)
+    assert all((q[1:] - q[:-1] == 11).all() and (q[:, 1:] - q[:, :-1] == 1).all() and (q[..., 1:] - q[..., :-1] == 220).all() for q in p)
+
+
+def blotches(n, k, shape, seed):
+    small = torch.randn(n, shape[0], shape[1] // k, shape[2] // k, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(small, shape[1:], mode='bilinear', align_corners=False)
+
+
+@pytest.mark.parametrize('name', ['picture', 'sound'])
+def test_each_fault_moves_its_level(name):
+    shape = MODALITIES[name].shape
+    draw = lambda seed: sum(a * blotches(200, k, shape, 3 * seed + i) for i, (a, k) in enumerate(((.1, 1), (.2, 4), (.3, 11 if shape[2] == 44 else 16))))
+    real, other = draw(0), draw(1)
+    far = lambda made: np.array(sliced_wasserstein(real, made, n=4096))
+    still, blur = far(other), torch.nn.functional.avg_pool2d(other, 3, 1, 1, count_include_pad=False)
+    moved = [int((far(x) / still).argmax()) for x in (blur, other + .3 * blotches(200, 4, shape, 90), other - .5)]
+    assert len(still) == 3 and moved == [0, 1, 2] and far(real).max() == 0
+    assert far(other).tolist() == still.tolist() != sliced_wasserstein(real, other, n=4096, seed=1)
+
+
+def test_levels_follow_the_size():
+    sizes = {(64, 64): 3, (128, 44): 3, (128, 128): 4, (16, 16): 1, (8, 8): 1}
+    assert {s: len(sliced_wasserstein(torch.rand(2, 1, *s), torch.rand(3, 1, *s), n=10)) for s in sizes} == sizes
+
+
+def test_periodicity_of_known_sounds():
+    t, g = torch.arange(22050) / 44100, torch.Generator().manual_seed(0)
+    sine, noise = lambda f: torch.sin(2 * torch.pi * f * t), torch.randn(22050, generator=g)
+    smooth = torch.nn.functional.avg_pool1d(noise[None], 15, 1, 7)[0]   # neighbours alike, and yet no tone
+    low, middle, high, hiss, dull, half, none = periodicity(torch.stack([sine(40), sine(440), sine(1900), noise, smooth, sine(440) + noise / 2**.5, 0 * t]))
+    assert min(low, middle, high) > .99 and hiss < .15 and dull < .5 and half == pytest.approx(.5, abs=.05) and none == 0
+    several = periodicity(sum(map(sine, (311.7, 440, 587.3, 745.1, 913.9, 1101.3)))[None])   # a chord that hardly repeats itself
+    assert .3 < several < .9
+
+
+def test_rows_of_items_have_real_songs_as_ceiling():
+    songs, g = torch.arange(40) // 4, torch.Generator().manual_seed(0)
+    real = torch.rand(40, 3, 64, 64, generator=g) - .5
+    rows = item_rows(real, real + .3, songs, system='x', split='test')
+    assert [r.metric for r in rows] == ['swd_level_0', 'swd_level_1', 'swd_level_2'] and all(r.split == 'test' for r in rows)
+    assert rows[2].value > 3 * rows[2].ceiling > 0
+    assert [r.ceiling for r in item_rows(real[:4], real[:4], torch.zeros(4), system='x')] == [None] * 3   # one song has no other half
+
+
+def test_what_can_be_heard_is_heard():
+    from avgen_nb.sound import lms, tone
+    tones = lms(torch.stack([tone(60 + k, .5)[:22050] for k in range(4)]))
+    hiss = lms(torch.randn(4, 22050, generator=torch.Generator().manual_seed(0)) / 9)
+    judge = Judge(1, ('a', 'b'), 'sound', width=4)
+    row = score_generated(judge, hiss, [0, 0, 1, 1], range(4), tones, [0, 0, 1, 1])[-1]
+    assert row.metric == 'periodicity' and row.value < .5 < .9 < row.ceiling and row.n == 4
+
+
+def test_no_measure_touches_the_callers_randomness():
+    judge, x = Judge(3, ('a', 'b'), 'picture', width=4), torch.rand(16, 3, 64, 64) * 2 - 1
+    before, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
+    rows = score_generated(judge, x, [0, 1] * 8, range(16), x.flip(0), [0, 1] * 8)
+    assert {'kid_judge', 'near_copies', 'swd_level_0'} <= {r.metric for r in rows}
+    periodicity(MODALITIES['sound'].hear(torch.rand(2, 1, 128, 44, generator=torch.Generator().manual_seed(0))))
+    assert torch.equal(torch.get_rng_state(), before) and np.array_equal(np.random.get_state()[1], numbers)
+
+
 ROW = Row('S2I-C+guide', 'sound → picture', 'orchestra', 'test', 'balanced_accuracy', .91, .88, .94, 3640, 78, 1, .98, 1/13, 1/13, .7556, 0, 2000, 1.5, 'CPU', '0.1')
 
 
@@ -138,6 +244,30 @@ def test_rows_survive_the_file(tmp_path):
     assert read_rows(path) == [ROW, Row('größer|<b>')]
     write_rows(path, [ROW], append=False)
     assert read_rows(path) == [ROW] and list(path.parent.iterdir()) == [path]
+
+
+def _append(path, name, n):
+    for i in range(n): write_rows(path, [Row(f'{name} {i}', device='x' * 500)])
+
+
+@pytest.mark.skipif('fork' not in multiprocessing.get_all_start_methods(), reason='needs fork')
+def test_no_row_of_two_processes_is_lost_and_no_reader_sees_half_a_row(tmp_path):
+    path, fork = tmp_path/'r.jsonl', multiprocessing.get_context('fork')
+    write_rows(path, [Row('first')])
+    writers = [fork.Process(target=_append, args=(path, name, 40)) for name in 'ab']
+    for w in writers: w.start()
+    while any(w.is_alive() for w in writers): assert read_rows(path)[0].system == 'first'
+    for w in writers: w.join()
+    assert [w.exitcode for w in writers] == [0, 0] and list(tmp_path.iterdir()) == [path]
+    assert sorted(r.system for r in read_rows(path)[1:]) == sorted(f'{name} {i}' for name in 'ab' for i in range(40))
+
+
+@pytest.mark.parametrize('content', [b'\xff\xfe\x00no text', b'a table of other things\n'])
+def test_nothing_is_appended_to_what_is_no_file_of_rows(tmp_path, content):
+    path = tmp_path/'notes.txt'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='notes.txt'): write_rows(path, [ROW])
+    assert path.read_bytes() == content
 
 
 def test_a_file_without_a_last_newline_is_continued(tmp_path):
@@ -203,7 +333,7 @@ def test_scores_of_a_generator():
     by = {r.metric: r for r in rows}
     assert by['balanced_accuracy'].value == 1 and by['balanced_accuracy'].ceiling == balanced_accuracy(real_labels, labels, 3) < .97 and by['balanced_accuracy'].chance == 1/3
     assert by['fid_judge'].value == pytest.approx(0, abs=1e-4) and by['coverage'].value == 1
-    assert all((r.system, r.split, r.seed, r.steps, r.n) == ('S2I', 'test', 4, 10, 30) for r in rows)
+    assert all((r.system, r.split, r.seed, r.seeds, r.steps, r.n, r.songs) == ('S2I', 'test', 4, 1, 10, 30, 30) for r in rows)
 
 
 def test_scores_without_real_items_and_with_few_classes():

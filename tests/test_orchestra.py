@@ -166,6 +166,14 @@ def test_the_size_enters_the_songs_seed_and_leaves_the_default_as_it_was():
     assert list(o.SIZES)[:3] == ['default', 'small', 'exam']
 
 
+def test_no_two_songs_of_any_size_begin_alike():
+    worlds = [('default', 0), ('small', 0), ('exam', 0), ('default', 1), ('exam', 2017)]
+    plans = [(o.Plan(*w), w) for w in worlds]
+    words = [w for plan, (size, seed) in plans for i in range(len(plan))
+             for w in o.song_seed(INSTRUMENTS[plan.place(i)[0]], plan.place(i)[1], seed, size).generate_state(4).tolist()]
+    assert len(words) == len(set(words)) == 4 * (2 * 442 + 52 + 2 * 104)
+
+
 def test_the_default_world_is_what_it_was():
     song = o.make_song('cello', 3)
     assert [(n.pitch, round(n.start, 4)) for n in song.notes[:4]] == [(62, .1677), (63, 1.0531), (66, 1.4958), (67, 1.9385)]

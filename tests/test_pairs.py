@@ -287,4 +287,5 @@ def test_the_same_pairs_are_drawn_on_a_gpu():
     assert b.is_cuda and torch.equal(a, b.cpu())
     assert torch.equal(p.draw_wrong(a, gen(1)), q.draw_wrong(b, gen(1)).cpu())
     assert q.batch(b).picture.is_cuda and torch.equal(q.batch(b).sound.cpu(), p.batch(a).sound)
+    assert q.identity == p.identity and torch.equal(q.over(lambda b: b.label, part=100), p.labels)
     assert q.only(('c', 'd')).device.type == 'cuda' and q.subset(torch.arange(5)).truth['ms'].is_cuda

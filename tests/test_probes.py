@@ -1,4 +1,5 @@
 "Probes: the camera falls out, movement counts and levels do not, points go where pixels go, and scores of known generators."
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -139,6 +140,12 @@ def test_bootstrap_counts_instruments_alike_and_is_seeded():
     assert bootstrap(many, torch.zeros(9), share_of, 3) == bootstrap(many, torch.zeros(9), share_of, 3) != bootstrap(many, torch.zeros(9), share_of, 4)
 
 
+def test_an_interval_over_one_song_an_instrument_says_that_there_is_none():
+    sums = torch.tensor([[1., 2.], [3., 4.]])
+    with pytest.warns(UserWarning, match='2 of 2 classes have one song'): value, low, high = bootstrap(sums, torch.tensor([0, 1]), share_of)
+    assert value == .625 and math.isnan(low) and math.isnan(high)
+
+
 def test_points_go_where_pixels_go():
     g = gen()
     x = torch.zeros(40, 1, 64, 64); at = torch.randint(18, 44, (40, 2), generator=g)
@@ -197,6 +204,7 @@ def test_scores_of_a_perfect_and_of_a_blind_generator():
     assert by['pose_movement', 'orchestra'].value == pytest.approx(1, abs=1e-6)
     assert ('pose_correlation', 'orchestra/flute') not in by and ('pose_error', 'orchestra/flute') in by
     assert by['pose_error', 'orchestra'].n == len(pairs) and by['pose_correlation', 'orchestra'].n == int((pairs.labels != 1).sum())
+    assert by['pose_error', 'orchestra'].songs == 12 and by['pose_error', 'orchestra/flute'].songs == 4 and {r.seeds for r in perfect} == {1}
     blind = score_read(true[shuffled(pairs.labels, 5)], true, pairs, 'keypoints')
     worst = {(r.metric, r.data): r for r in blind}
     assert worst['pose_error', 'orchestra'].ceiling == 0 and worst['pose_correlation', 'orchestra'].value < .6
@@ -221,6 +229,14 @@ def test_a_run_is_scored_with_its_own_moments():
     assert {r.split for r in rows} == {'test'} and rows[0].steps == 7 and rows[0].seed == 3 and rows[0].system == 'copy'
 
 
+def test_the_real_side_is_read_a_part_at_a_time(monkeypatch):
+    pairs, seen, batch = marked(known(toy_pairs(8, 24), 'pitch')), [], Pairs.batch
+    monkeypatch.setattr(Pairs, 'batch', lambda self, index, *a: (seen.append(len(index)), batch(self, index, *a))[1])
+    run = SimpleNamespace(source=SOUND, target=SOUND, generate=lambda x, seed: x)
+    score_probe(run, pairs, Oracle('pitch', 'sound', pairs.truth['pitch']))
+    assert max(seen) == 256 < len(pairs) and sum(seen) == 2 * len(pairs)
+
+
 def test_the_wrong_probe_is_refused():
     run = SimpleNamespace(source=SOUND, target=PICTURE, generate=None)
     with pytest.raises(ValueError, match='reads sounds, the run makes pictures'):
@@ -229,8 +245,9 @@ def test_the_wrong_probe_is_refused():
 
 @pytest.mark.parametrize('kind', ('pose', 'pitch'))
 def test_a_probe_is_trained_frozen_kept_and_read(kind, cache):
-    data = dict(train=toy_pairs())
+    data, before = dict(train=toy_pairs()), torch.get_rng_state()
     a = probe_for(kind, data, steps=2)
+    assert torch.equal(torch.get_rng_state(), before)
     assert len(list(cache.glob('probe-*.safetensors'))) == 1
     b = probe_for(kind, data, steps=2)
     x = getattr(data['train'].batch(torch.arange(5)), a.modality)
