@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDED', 'S2I_N_GUIDED', 'I2S_GUIDED', 'RECIPES',
            'CHEN_S2I_POSE', 'CHEN_I2S_POSE', 'POSE', 'S2I_POSE_GUIDED', 'I2S_POSE_GUIDED', 'PAPER', 'mismatched',
-           'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'encoder_for', 'encoder_numbers',
+           'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'numbers_of', 'encoder_for',
            'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
            'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of',
-           'finish_run', 'keep_run', 'recipe_from', 'load_run', 'scored_pairs', 'evaluate_run', 'shipped_folder',
-           'shipped_names', 'shipped']
+           'finish_run', 'keep_run', 'recipe_from', 'nets_of', 'jury_of', 'load_run', 'scored_pairs', 'evaluate_run',
+           'shipped_folder', 'shipped_names', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
 import json, math, os, time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from . import __version__
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Encoder
-from .training import fit, home_of, load_nets, save_nets, seeded
+from .training import checkpoints, describe_pairs, fit, home_of, load_nets, nets_identity, save_nets, seeded
 
 # %% ../nbs/10_cgan.ipynb #00000008
 def mismatched(
@@ -129,16 +129,16 @@ def steps_for(recipe, budget, phase='steps'):
     if budget not in table: raise ValueError(f"There is no budget '{budget}'; choose one of {', '.join(table)}.")
     return table[budget]
 
+# %% ../nbs/10_cgan.ipynb #a10c0001
+def numbers_of(recipe) -> dict:
+    "Every number of a recipe but how long it runs: what a task tells of itself."
+    return {k: v for k, v in asdict(recipe).items() if k not in ('steps', 'encoder_steps')}
+
 # %% ../nbs/10_cgan.ipynb #00000034
 def encoder_for(modality, recipe, classes):
     "An untrained encoder as the recipe wants it."
     n = len(classes) + (128 if recipe.aim == 'pitch' else 0)
     return Encoder(modality, n, recipe.plan, recipe.norm, recipe.hidden, recipe.phi, recipe.keep)
-
-def encoder_numbers(modality, recipe):
-    "What of a recipe decides how its encoder turns out: recipes that share these share their encoder."
-    names = ('aim', 'plan', 'norm', 'hidden', 'keep', 'phi', 'encoder_rate', 'encoder_batch')
-    return {k: getattr(recipe, k) for k in names} | dict(vary=recipe.varied(modality))
 
 def pitch_in(pairs, batch):
     "(n,) the pitch of each moment, rests as 0; without known pitches the song, since another person is another pose too."
@@ -167,13 +167,14 @@ class EncoderTask:
 
     def describe(self):
         aim = ' that names the pitch too' if self.recipe.aim == 'pitch' else ''
-        return dict(task=f'encoder of {self.modality.name}s{aim}', plan=list(self.recipe.plan), classes=list(self.pairs.classes))
+        own = {k: getattr(self.recipe, k) for k in ('plan', 'norm', 'hidden', 'phi', 'keep', 'encoder_rate', 'encoder_batch')}
+        return dict(task=f'encoder of {self.modality.name}s{aim}', **own, vary=self.recipe.varied(self.modality), **describe_pairs(self.pairs))
 
     def draw(self, loop):
-        batch = self.pairs.batch(loop.draw(self.pairs, self.recipe.encoder_batch), loop.generator)
+        batch = loop.batch(self.pairs, self.recipe.encoder_batch)
         x = getattr(batch, self.modality.name)
         vary = self.recipe.varied(self.modality)
-        return (self.modality.vary(x, loop.generator, vary) if vary else x), batch.label, pitch_in(self.pairs, batch)
+        return (self.modality.vary(x, loop, vary) if vary else x), batch.label, pitch_in(self.pairs, batch)
 
     def step(self, batch, loop):
         x, label, pitch = batch
@@ -227,7 +228,8 @@ class CrossModalGAN:
         self.averaged = ('G',) if recipe.average else ()
 
     def describe(self):
-        return dict(task='gan', recipe=self.recipe.name, classes=list(self.pairs.classes) if self.pairs else None)
+        nets = dict(encoder=nets_identity(self.E), guide=self.guide and nets_identity(self.guide))
+        return dict(task=type(self).__name__, recipe=numbers_of(self.recipe), **nets, **describe_pairs(self.pairs))
 
     @torch.no_grad()
     def code(self, x):
@@ -236,12 +238,17 @@ class CrossModalGAN:
 
     def draw(self, loop):
         "Real targets, the codes of their partners, and labels."
-        batch = self.pairs.batch(loop.draw(self.pairs, self.recipe.batch), loop.generator)
+        batch = loop.batch(self.pairs, self.recipe.batch)
         given, real = getattr(batch, self.source.name), getattr(batch, self.target.name)
-        if self.recipe.vary: given = self.source.vary(given, loop.generator, self.recipe.vary)
+        if self.recipe.vary: given = self.source.vary(given, loop, self.recipe.vary)
         with loop.autocast(): phi = self.code(given)
         plain = self.recipe.wrong == self.recipe.aim == 'instrument'
         return (real, phi, batch.label) if plain else (real, phi, batch.label, pitch_in(self.pairs, batch))
+
+    def wrong(self, phi, label, pitch, loop):
+        "For each item the code of another of the batch, or of other processes' batches, that does not belong to it."
+        key, apart = (label, 1) if self.recipe.wrong == 'instrument' else (pitch[0], self.recipe.apart)
+        return loop.whole(phi)[loop.share(mismatched(loop.whole(key), loop.generator, apart))]
 
     def step(self, batch, loop):
         "One step of D and one of G."
@@ -250,8 +257,7 @@ class CrossModalGAN:
         d_loss, g_loss = GAMES[self.recipe.game]
         if self.recipe.decay:
             for k, rate in zip('GD', self.recipe.rates): self.optimizers[k].param_groups[0]['lr'] = rate * (1 - loop.fraction)
-        key = (label, 1) if self.recipe.wrong == 'instrument' else (pitch[0], self.recipe.apart)
-        wrong = phi[mismatched(key[0], loop.generator, key[1])] if self.recipe.mismatch else None
+        wrong = self.wrong(phi, label, pitch, loop) if self.recipe.mismatch else None
         with loop.autocast():
             fake = G(torch.cat([phi, loop.randn(len(phi), self.recipe.z)], 1))
             h = D.trunk(real)
@@ -264,7 +270,7 @@ class CrossModalGAN:
         far = (fake.float() - real).abs().mean()
         more, losses = self.recipe.match * (1 - .8 * loop.fraction) * far, dict(D=loss_d, G=loss_g, far=far)
         if self.recipe.guide:
-            with loop.autocast(): named = self.guide(self.target.vary(fake, loop.generator, self.recipe.guide_vary))
+            with loop.autocast(): named = self.guide(self.target.vary(fake, loop, self.recipe.guide_vary))
             losses['named'] = naming_loss(named, label, pitch[0] if pitch else None, self.recipe)
             more = more + self.recipe.guide * losses['named']
         loop.update('G', loss_g + more)
@@ -357,12 +363,12 @@ def train_encoders(
     wanted: dict,          # modality → recipe
     data: dict,            # splits
     folder: str,           # where each gets a folder for its checkpoints
-    minutes: float = None, # of all together; none: what the budget says
+    minutes: float = None, # of all together; none: what the budget says; 0: they are taken as they are
     budget: str = 'cpu',   # 'test', 'cpu' or 'gpu'
     **options,             # of `fit`
 ):
     "The encoders that a game begins with, and how many minutes each took."
-    long = lambda r: dict(minutes=minutes / len(wanted)) if minutes else dict(steps=steps_for(r, budget, 'encoder_steps'))
+    long = lambda r: dict(minutes=minutes / len(wanted)) if minutes is not None else dict(steps=steps_for(r, budget, 'encoder_steps'))
     made = [train_encoder(m, r, data, Path(folder)/('encoder-' + m.name + r.aim.removeprefix('instrument')), **long(r), **options) for m, r in wanted.items()]
     return [E for E, _ in made], [spent for _, spent in made]
 
@@ -386,7 +392,8 @@ def train_run(
     train = of_instrument(data['train'], only, recipe)
     source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
     wanted = {m: recipe for m in ([source, target] if recipe.guide else [source])}
-    nets, spent = train_encoders(wanted, data, encoders or out, minutes and .4 * minutes, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
+    first = 0 if resume and checkpoints(out/'game') else minutes and .4 * minutes   # a game that has begun keeps its encoders
+    nets, spent = train_encoders(wanted, data, encoders or out, first, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
     with seeded(seed): game = CrossModalGAN(source, target, recipe, nets[0], train, *nets[1:])
     length = dict(minutes=.6 * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
     run = fit(game, out=out/'game', average=recipe.average, resume=resume, seed=seed, quiet=quiet, **length)
@@ -415,24 +422,47 @@ def keep_run(out, model):
 # %% ../nbs/10_cgan.ipynb #00000054
 def recipe_from(values):
     "A recipe as JSON gives it back."
+    unknown = sorted(set(values) - {f.name for f in fields(Recipe)})
+    if unknown: raise ValueError(f"its recipe has {', '.join(unknown)}, which this version of avgen_nb does not know; install a newer one")
     return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+# %% ../nbs/10_cgan.ipynb #9e404239
+def nets_of(
+    meta: dict,  # of a model file
+):
+    "The encoder and the generator that a model file describes, without their weights."
+    if not isinstance(meta.get('recipe'), dict): raise ValueError('it has no recipe, so it is no trained model')
+    classes, recipe = meta.get('classes'), recipe_from(meta['recipe'])
+    if not isinstance(classes, list) or not classes: raise ValueError('it has no list of classes, so nobody knows which instruments it is for')
+    return dict(E=encoder_for(MODALITIES[recipe.source], recipe, classes),
+                G=Decoder(MODALITIES[recipe.target], recipe.phi + recipe.z, recipe.width))
+
+def jury_of(
+    folder: Path,  # of a run
+    recipe,        # of its model
+    classes,       # names of its instruments
+):
+    "The judge beside a model, or the package's own where there is none; one that does not fit is refused."
+    from avgen_nb.judges import load_judge, package_judge
+    path = folder/'judge.safetensors'
+    judge, who = (load_judge(path), path) if path.exists() else (package_judge(recipe.target), f"{path} is missing, and the package's judge")
+    if judge.modality != recipe.target: raise ValueError(f'{who} judges {judge.modality}s, but the model makes {recipe.target}s; give it a judge of those.')
+    if judge.classes != tuple(classes): raise ValueError(f'{who} names other classes than the model; give it a judge of the same.')
+    return judge
 
 # %% ../nbs/10_cgan.ipynb #00000056
 def load_run(
     folder: str,  # of a finished run
 ):
     "The trained model in a folder."
-    from avgen_nb.judges import load_judge, package_judge
     folder = Path(folder)
+    inside = sorted(str(p.parent) for p in folder.glob('*/model.safetensors'))
+    if inside and not (folder/'model.safetensors').is_file(): raise ValueError(f'{folder} holds several runs: give one of {", ".join(inside)}.')
     if not (folder/'model.safetensors').is_file():
         raise ValueError(f'{folder} holds no finished run (no model.safetensors in it); train one there, or resume it.')
-    weights, meta = load_nets(folder/'model.safetensors')
+    nets, meta = load_nets(folder/'model.safetensors', nets_of)
     recipe = recipe_from(meta['recipe'])
-    E = encoder_for(MODALITIES[recipe.source], recipe, meta['classes'])
-    G = Decoder(MODALITIES[recipe.target], recipe.phi + recipe.z, recipe.width)
-    E.load_state_dict(weights['E']); G.load_state_dict(weights['G'])
-    jury = load_judge(folder/'judge.safetensors') if (folder/'judge.safetensors').exists() else package_judge(recipe.target)
-    return Generator(recipe, meta['classes'], E, G, jury, meta)
+    return Generator(recipe, meta['classes'], nets['E'], nets['G'], jury_of(folder, recipe, meta['classes']), meta)
 
 # %% ../nbs/10_cgan.ipynb #00000057
 PAPER = {('S2I-C', 'train'): '.8737', ('S2I-C', 'test'): '.7556', ('S2I-A', 'train'): '.1063', ('S2I-A', 'test'): '.1095',   # Table 5
@@ -461,9 +491,9 @@ def evaluate_run(
     split: str = 'test',  # which of them, or 'exam'
     seed: int = 0,        # of z and of the bootstrap
 ):
-    "Rows of DESIGN's table: accuracy by the judge with an interval over songs, KID, coverage, diversity; pair by pair, so memory stays flat."
+    "Accuracy by the judge with an interval over songs, distances, coverage and diversity; a part at a time, so memory stays flat."
     from avgen_nb.judges import balanced_accuracy, chance, majority, song_interval
-    from avgen_nb.metrics import Row, cloud_rows, device_name, judge_labels
+    from avgen_nb.metrics import Row, cloud_rows, device_name, item_rows, judge_labels
     run = run if isinstance(run, Generator) else load_run(run)
     pairs, source = scored_pairs(run, data, split)
     jury, m, songs = run.jury, run.meta, pairs.songs.cpu()
@@ -476,7 +506,11 @@ def evaluate_run(
     value, low, high = song_interval(true, said, songs, seed)
     right = Row(metric='balanced_accuracy', value=value, low=low, high=high, ceiling=balanced_accuracy(true, known, len(jury.classes)),
         chance=chance(len(jury.classes)), majority=majority(true), songs=len(songs.unique()), paper=PAPER.get((run.recipe.name, split)), **context)
-    return [replace(r, seed=m.get('seed')) for r in [right, *cloud_rows(real, made, true, true, songs, songs, seed, **context)]]
+    clouds = cloud_rows(real, made, true, true, songs, songs, seed, **context)
+    some = pairs.subset(torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:4000].sort().values.to(pairs.device))
+    show = (some.over(lambda batch: getattr(batch, run.target.name)), run.over(some, lambda made: made, seed))
+    items = item_rows(*show, some.songs, run.target.hear, seed, **context | dict(n=len(some)))
+    return [replace(r, seed=m.get('seed')) for r in [right, *clouds, *items]]
 
 # %% ../nbs/10_cgan.ipynb #00000068
 def shipped_folder(

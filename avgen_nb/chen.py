@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from . import __version__
 from .cgan import CHEN_I2S, CHEN_S2I, CHEN_S2I_N, I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, EncoderTask, Recipe
 from .cgan import I2S_POSE_GUIDED, PAPER, S2I_POSE_GUIDED, Generator, evaluate_run, finish_run, load_run, meta_of, of_instrument, open_data
-from .cgan import encoder_numbers, steps_for, train_encoder
+from .cgan import steps_for, train_encoder
 from .judges import balanced_accuracy, ceiling_of, chance, in_parts, judge_for, majority, song_interval
 from .metrics import Row, device_name, html_table, judge_labels, read_rows, write_rows
 from .nets import CHEN_PICTURE, CHEN_SOUND, MODALITIES, PICTURE, SOUND, Decoder, Modality
@@ -218,9 +218,10 @@ class AutoencoderTask(EncoderTask):
     def __init__(self, modality, recipe, pairs, width=16):
         super().__init__(modality, recipe, pairs)
         self.nets['R'] = R = Decoder(modality, recipe.phi, width)
+        self.width = width
         self.optimizers['E'].add_param_group(dict(params=list(R.parameters())))
 
-    def describe(self): return super().describe() | dict(task=f'autoencoder of {self.modality.name}s')
+    def describe(self): return super().describe() | dict(task=f'autoencoder of {self.modality.name}s', width=self.width)
 
     def step(self, batch, loop):
         x, *_ = batch
@@ -279,8 +280,7 @@ def encoder_for_system(
     with seeded(seed): task = teach(modality, recipe, data['train'])
     options = dict(steps=steps, seed=seed, quiet=True) | options
     train = lambda out: train_encoder(modality, recipe, data, out, teach, resume=out is not None, **options)
-    facts = describe(task) | dict(recipe=encoder_numbers(modality, recipe), data=data['train'].identity, steps=steps, seed=seed)
-    return kept(shelf, facts, task.nets['E'], train)
+    return kept(shelf, describe(task) | dict(steps=steps, seed=seed), task.nets['E'], train)
 
 # %% ../nbs/10b_chen.ipynb #00000039
 def thin(

@@ -20,9 +20,9 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from .cgan import GAMES, RECIPES, STABLE, Generator, Recipe, encoder_for, evaluate_run, judge_of, keep_run, load_run
-from .cgan import meta_of, mismatched, naming_loss, phi_of, steps_for, train_encoders, train_run
+from .cgan import meta_of, mismatched, naming_loss, numbers_of, phi_of, steps_for, train_encoders, train_run
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Leaky
-from .training import fit, seeded
+from .training import checkpoints, describe_pairs, fit, nets_identity, seeded
 
 # %% ../nbs/11_cmcgan.ipynb #0000000a
 def pair_scores(
@@ -30,11 +30,12 @@ def pair_scores(
     real: dict,   # 'picture' and 'sound': partners, or their features
     made: dict,   # what was generated, either or both
     wrong=None,   # (N,) ω: for each item another of the batch with another label
+    pool=None,    # what `wrong` points into, if not into `real`: the batches of all processes
 ):
     "The paper's S, by two letters: picture, then sound; r real, w wrong, f generated."
-    v, a = real['picture'], real['sound']
+    v, a, pool = real['picture'], real['sound'], pool or real
     s = dict(rr=score(v, a))
-    if wrong is not None: s |= dict(rw=score(v, a[wrong]), wr=score(v[wrong], a))
+    if wrong is not None: s |= dict(rw=score(v, pool['sound'][wrong]), wr=score(pool['picture'][wrong], a))
     if 'sound' in made: s['rf'] = score(v, made['sound'])
     if 'picture' in made: s['fr'] = score(made['picture'], a)
     return {k: x.float() for k, x in s.items()}
@@ -237,6 +238,7 @@ class CMCGAN:
         self.optimizers = cycle_optimizers(self.nets, recipe)
         self.guides = nn.ModuleDict(copy.deepcopy(encoders)).eval().requires_grad_(False) if recipe.guide else None
         self.averaged = tuple(k for k in self.nets if k != 'D') if recipe.average else ()
+        self.begun = {m: nets_identity(E) for m, E in (encoders or {}).items()}
 
     @property
     def E(self): return {m: lambda x, m=m: phi_of(self.nets[f'E_{m}'], x, self.recipe) for m in MODALITIES}
@@ -244,14 +246,14 @@ class CMCGAN:
     @property
     def G(self): return {m: self.nets[f'G_{m}'] for m in MODALITIES}
 
-    def describe(self): return dict(task='cmcgan', recipe=asdict(self.recipe), classes=list(self.pairs.classes))
+    def describe(self): return dict(task='cmcgan', recipe=numbers_of(self.recipe), encoders=self.begun, **describe_pairs(self.pairs))
 
     def draw(self, loop):
         "Real pairs, the same as they are given to the encoders, labels, and ω."
-        batch = self.pairs.batch(loop.draw(self.pairs, self.recipe.batch), loop.generator)
+        batch = loop.batch(self.pairs, self.recipe.batch)
         real = {m: getattr(batch, m) for m in MODALITIES}
-        given = {m: MODALITIES[m].vary(x, loop.generator, self.recipe.vary) for m, x in real.items()} if self.recipe.vary else real
-        return real, given, batch.label, mismatched(batch.label, loop.generator)
+        given = {m: MODALITIES[m].vary(x, loop, self.recipe.vary) for m, x in real.items()} if self.recipe.vary else real
+        return real, given, batch.label, loop.share(mismatched(loop.whole(batch.label), loop.generator))
 
     def step(self, batch, loop):
         "One step of D and K of the generators."
@@ -279,7 +281,7 @@ class CMCGAN:
         D = self.nets['D']
         with loop.autocast():
             features, fakes = ({m: D.code(x.detach(), m) for m, x in xs.items()} for xs in (real, made))
-            s = pair_scores(D.score, features, fakes, wrong)
+            s = pair_scores(D.score, features, fakes, wrong, {m: loop.whole(x) for m, x in features.items()})
         loss = minus_l_d(s, self.recipe.game, self.recipe.corresponding)
         loop.update('D', loss)
         return dict(D=loss)
@@ -307,7 +309,7 @@ class CMCGAN:
 
     def named(self, made, label, loop):
         "What frozen classifiers say of both that crossed."
-        with loop.autocast(): answers = [self.guides[m](MODALITIES[m].vary(x, loop.generator, 1.)) for m, x in made.items()]
+        with loop.autocast(): answers = [self.guides[m](MODALITIES[m].vary(x, loop, 1.)) for m, x in made.items()]
         return sum(naming_loss(a, label, None, self.recipe.way(*WAYS[0])) for a in answers)
 
 # %% ../nbs/11_cmcgan.ipynb #0000005c
@@ -351,7 +353,10 @@ def load_cycle(
     folder: str,   # of a finished run
 ):
     "{what is made: the trained model of that direction}."
-    return {t: load_run(Path(folder)/f'{s}-{t}') for s, t in WAYS}
+    models = {t: load_run(Path(folder)/f'{s}-{t}') for s, t in WAYS}
+    for s, t in WAYS:
+        if models[t].target.name != t: raise ValueError(f'{folder}/{s}-{t} makes {models[t].target.name}s; put there the run that makes {t}s.')
+    return models
 
 # %% ../nbs/11_cmcgan.ipynb #00000064
 def train_cycle(
@@ -372,7 +377,8 @@ def train_cycle(
     recipe, out = cycle_named(recipe), Path(out)
     if only: raise ValueError(f'{recipe.name} plays with all instruments, since a wrong pair is one of another instrument: leave only={only!r} (--only {only}) out.')
     wanted = {MODALITIES[s]: recipe.way(s, t) for s, t in WAYS} if recipe.start or recipe.guide else {}
-    made, spent = train_encoders(wanted, data, encoders or out, minutes and .3 * minutes, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
+    first = 0 if resume and checkpoints(out/'game') else minutes and .3 * minutes   # a game that has begun keeps its encoders
+    made, spent = train_encoders(wanted, data, encoders or out, first, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
     with seeded(seed): game = CMCGAN(recipe, data['train'], {m.name: E for m, E in zip(wanted, made)})
     length = dict(minutes=(.7 if wanted else 1) * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
     run = fit(game, out=out/'game', average=recipe.average, resume=resume, seed=seed, quiet=quiet, **length)

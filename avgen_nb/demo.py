@@ -8,13 +8,13 @@ __all__ = ['MEASURES', 'HEADS', 'NOTES', 'TEXTS', 'LEGEND', 'DOORS', 'SIZES', 'J
            'Film', 'sheet', 'screen_html', 'track_html', 'film_html', 'gauge', 'number', 'row_html', 'group_html',
            'table_html', 'stat_html', 'section', 'gallery_html', 'cases_html', 'mosaic_html', 'page', 'write_text',
            'write_gallery', 'read_given_sound', 'read_given_picture', 'save_image', 'write_made_picture',
-           'write_made_sound', 'enlarged', 'picture_tile', 'sound_tile', 'Door', 'Made', 'free_stem', 'make_from_file',
-           'make_from_files', 'one_each', 'judged', 'cases_of', 'song_of', 'steady', 'share_right', 'drawn_film',
-           'heard_film', 'size_for', 'Stages', 'World', 'build_world', 'train_both', 'claim', 'about', 'demo_gallery',
-           'run_demo', 'newest_run', 'packaged_run', 'run_for']
+           'write_made_sound', 'enlarged', 'picture_tile', 'sound_tile', 'Door', 'Made', 'free_stem', 'spread',
+           'make_from_file', 'make_from_files', 'one_each', 'judged', 'cases_of', 'song_of', 'steady', 'share_right',
+           'drawn_film', 'heard_film', 'size_for', 'Stages', 'World', 'build_world', 'train_both', 'claim', 'about',
+           'demo_gallery', 'run_demo', 'newest_run', 'packaged_run', 'run_for']
 
 # %% ../nbs/14_demo.ipynb #00000004
-import base64, html, importlib.resources, io, json, os, time, warnings
+import base64, errno, html, importlib.resources, io, json, os, time, warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +27,8 @@ from .orchestra import build_orchestra, code_hash, windows_of
 from .pairs import pairs_from, to_picture
 from .show import encode_audio, to_uint8
 from .sound import SAMPLE_RATE, join_lms, lms, lms_to_wave, loudest_window, read_sound, write_sound
-from .urmp import read_picture
+from .training import write_atomic
+from .urmp import PICTURES, SOUNDS, read_json, read_picture
 
 # %% ../nbs/14_demo.ipynb #00000006
 @dataclass(frozen=True)
@@ -230,12 +231,13 @@ def group_html(
     rows: list,  # rows of results of one system on one data set
 ):
     "The rows of one system, under its name and what it took."
-    r = rows[0]
+    r, seeds = rows[0], rows[0].get('seeds') or 1
     facts = [r.get('direction'), r.get('data'), r.get('split'), f'n = {r["n"]:,}' if r.get('n') else None,
+             f'{r["songs"]} songs' if r.get('songs') else None,
              f'{r["steps"]:,} steps' if r.get('steps') else None, f'{r["minutes"]:.1f} min' if r.get('minutes') else None,
-             r.get('device'), f'seed {r["seed"]}' if r.get('seed') is not None else None]
+             r.get('device'), f'{seeds} seeds' if seeds > 1 else f'one seed: {r["seed"]}' if r.get('seed') is not None else None]
     words = ' · '.join(html.escape(str(f)) for f in facts if f)
-    head = f'<tr><th scope="rowgroup" colspan="7">{name(r["system"])} <span class="note">{words}</span></th></tr>'
+    head = f'<tr><th scope="rowgroup" colspan="7">{name(r["system"].replace("+", " + "))} <span class="note">{words}</span></th></tr>'
     return f'<tbody class="group">{head}{"".join(map(row_html, rows))}</tbody>'
 
 # %% ../nbs/14_demo.ipynb #0000002b
@@ -268,8 +270,9 @@ def stat_html(
 NOTES = (
     'A <b>judge</b> is a separate network, trained on real training pairs only, that names the instrument; no part of it is in the network it judges. '
     '<b>Ceiling</b>: the same judge on real pairs of the same unseen songs. <b>Chance</b>: a blind guess. '
-    'Intervals are bootstrapped over songs, not over frames, because the frames of one song are nearly alike.',
-    '<b>Paper</b>: the figure printed by Chen et al. (2017) for Sub-URMP, by another judge on other recordings and another split. '
+    'Intervals are bootstrapped over songs, not over frames, because the frames of one song are nearly alike. '
+    'Where a line says <b>one seed</b>, the network was trained once: another training gives another figure, and the interval does not know how far off.',
+    '<b>Paper</b>: the figure printed for this recipe on Sub-URMP, by another judge on other recordings and another split. '
     'It is there for orientation; the two cannot be compared as better or worse.')
 
 # %% ../nbs/14_demo.ipynb #00000031
@@ -302,8 +305,9 @@ def gallery_html(
 ):
     "The whole page as text."
     stats = ''.join(stat_html(r) for r in rows if r['metric'] == 'balanced_accuracy')
+    notes = NOTES if any(r.get('paper') for r in rows) else NOTES[:1]
     bodies = dict(songs=''.join(map(film_html, films)), s2i=cases_html(drawn), i2s=cases_html(heard),
-                  table=table_html(rows) + ''.join(f'<p class="note">{n}</p>' for n in NOTES) if rows else '')
+                  table=table_html(rows) + ''.join(f'<p class="note">{n}</p>' for n in notes) if rows else '')
     parts = ''.join(section(k, *TEXTS[k], b) for k, b in bodies.items())
     links = ''.join(f'<a href="#{k}">{TEXTS[k][0]}</a>' for k, b in bodies.items() if b)
     return page(about=html.escape(about), mosaic=mosaic_html(drawn), stats=f'<div class="stats">{stats}</div>' if stats else '', parts=parts, links=links)
@@ -347,12 +351,8 @@ def write_text(
     text: str,  # what
 ):
     "Write a text file whole, or not at all."
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_text(text, encoding='utf-8')
-    os.replace(part, path)
-    return path
+    write_atomic(path, text.encode())
+    return Path(path)
 
 # %% ../nbs/14_demo.ipynb #0000003a
 def write_gallery(
@@ -383,9 +383,8 @@ def save_image(
     image: np.ndarray,  # uint8 (H, W, 3)
 ):
     "Write a png whole, or not at all."
-    part = Path(f'{path}.part')
-    Image.fromarray(np.ascontiguousarray(image)).save(part, 'PNG')
-    os.replace(part, path)
+    Image.fromarray(np.ascontiguousarray(image)).save(png := io.BytesIO(), 'PNG')
+    write_atomic(path, png.getvalue())
     return Path(path)
 
 # %% ../nbs/14_demo.ipynb #0000003f
@@ -443,9 +442,10 @@ class Door:
     tile: object   # (1, *shape), caption, wave, verdict → Tile
     made: str      # what was done to make it
     met: str       # what was done to take it in
+    endings: tuple # of the files that a folder is searched for
 
-DOORS = dict(picture=Door(read_given_picture, write_made_picture, picture_tile, 'drawn', 'seen'),
-             sound=Door(read_given_sound, write_made_sound, sound_tile, 'made', 'heard'))
+DOORS = dict(picture=Door(read_given_picture, write_made_picture, picture_tile, 'drawn', 'seen', PICTURES),
+             sound=Door(read_given_sound, write_made_sound, sound_tile, 'made', 'heard', SOUNDS))
 
 # %% ../nbs/14_demo.ipynb #00000047
 @dataclass(frozen=True)
@@ -465,11 +465,20 @@ def free_stem(
 ):
     "A path without suffix, named like the file; -2, -3 … if another file has that name."
     stem, n = folder/Path(given).stem, 1
-    while any(Path(f'{stem}{end}').resolve() in taken for end in ('.png', '.wav')):
+    while any(os.path.realpath(f'{stem}{end}') in taken for end in ('.png', '.wav')):
         n += 1
         stem = folder/f'{Path(given).stem}-{n}'
-    taken |= {Path(f'{stem}{end}').resolve() for end in ('.png', '.wav')}
+    taken |= {os.path.realpath(f'{stem}{end}') for end in ('.png', '.wav')}
     return stem
+
+# %% ../nbs/14_demo.ipynb #ec9806c8
+def spread(
+    paths,           # files and folders
+    endings: tuple,  # of the files to take from a folder
+):
+    "Each folder replaced by its files in the order of their names; one without such files stays, and is refused when it is read."
+    inside = lambda p: sorted(f for f in Path(p).iterdir() if f.suffix.lower() in endings and f.name[0] != '.') if os.path.isdir(p) else []
+    return [f for p in paths for f in inside(p) or [p]]
 
 # %% ../nbs/14_demo.ipynb #0000004a
 def make_from_file(
@@ -495,10 +504,13 @@ def make_from_files(
     out = Path(out)
     if out.exists() and not out.is_dir(): raise ValueError(f'{out} is a file; give a folder to write to.')
     out.mkdir(parents=True, exist_ok=True)
-    taken = {Path(p).resolve() for p in paths}
+    taken = {os.path.realpath(p) for p in paths}
     for path in paths:
         try: yield make_from_file(path, run, free_stem(out, path, taken), seed)
         except ValueError as e: yield Made(str(path), problem=str(e))
+        except OSError as e:
+            if e.errno in (errno.ENOSPC, errno.EDQUOT): raise   # the disk is full: no other file would fare better
+            yield Made(str(path), problem=f'{e.filename or path}: {e.strerror}.')
 
 # %% ../nbs/14_demo.ipynb #00000050
 def one_each(
@@ -606,7 +618,7 @@ def heard_film(
 
 # %% ../nbs/14_demo.ipynb #0000005b
 SIZES = dict(test='small', cpu='default', gpu='default')   # the orchestra for each budget
-JUDGE_STEPS = dict(test=20, cpu=None, gpu=None)            # of the judges' training; None: as long as lesson 08 trains them
+JUDGE_STEPS = dict(test=20, cpu=None, gpu=None)            # of the judges' training; None: those of the package
 
 def size_for(
     budget: str,  # 'test', 'cpu' or 'gpu'
@@ -668,7 +680,7 @@ def train_both(
     seed: int = 0,        # of the training
     budget: str = 'cpu',  # 'test', 'cpu' or 'gpu'
 ):
-    "S2I-C and I2S, trained or gone on with; a dict of name → trained run."
+    "Both models, trained or gone on with; a dict of name → trained run."
     from avgen_nb.cgan import train_run
     runs = {}
     for name in PAIR:
@@ -689,7 +701,7 @@ def claim(
     out = Path(out)
     mark, settings = out/'demo.json', dict(settings, code=code_hash(*CODE))
     if out.exists() and not out.is_dir(): raise ValueError(f'{out} is a file; give --out a folder.')
-    if mark.exists() and json.loads(mark.read_text()) != settings:
+    if mark.exists() and read_json(mark) != settings:
         raise ValueError(f'{out} holds a demo made with other settings or by another version; delete it, or give another --out.')
     if not mark.exists() and (out/'runs').exists(): raise ValueError(f'{out} holds runs of something else; give another --out.')
     write_text(mark, json.dumps(settings) + '\n')
@@ -731,13 +743,13 @@ def run_demo(
     seed: int = 0,        # of all training, lots and z
     budget: str = 'cpu',  # 'test', 'cpu' or 'gpu'
 ):
-    "From nothing to the gallery: data, judges, S2I-C, I2S, figures, page."
+    "From nothing to the gallery: data, judges, S2I-C+guide, I2S+guide, figures, page."
     from avgen_nb.cgan import evaluate_run
     from avgen_nb.judges import judges_for
     from avgen_nb.metrics import rows_to_table, write_rows
     size, out, stages = size_for(budget), claim(out, seed=seed, budget=budget), Stages(6)
     with stages('building the orchestra'): world = build_world(size)
-    with stages('training judges'): judges_for(world.data, steps=JUDGE_STEPS[budget], quiet=False)
+    with stages('judges'): judges_for(world.data, steps=JUDGE_STEPS[budget], quiet=False)
     runs = train_both(world, out, stages, seed, budget)
     with stages('figures'): rows = [row for run in runs.values() for row in evaluate_run(run, world.data)]
     write_rows(out/'results.jsonl', rows, append=False)
@@ -774,10 +786,12 @@ def run_for(
     folder: str = None, # of a run, of a CMCGAN (it holds a run for each direction), or the name of a model of the package; none: the newest that fits, or the package's own
 ):
     "A trained run that takes a modality: the one named, or the newest, or the one that comes with the package."
-    from avgen_nb.cgan import load_run, shipped_folder
+    from avgen_nb.cgan import load_run, shipped_folder, shipped_names
     if folder is None: return newest_run(source) or packaged_run(source)
     place = Path(folder) if Path(folder).is_dir() else shipped_folder(folder)
-    if not place: raise ValueError(f'{folder} is no folder; give --model the folder of a run, such as runs/S2I-C+guide.')
+    if not place:
+        raise ValueError(f'{folder} is no folder of a run and no model of the package; '
+                         f'give --model a folder such as runs/S2I-C+guide, or one of {", ".join(shipped_names())}.')
     run = load_run(next(place.glob(f'{source}-*'), place))
     if run.source.name != source: raise ValueError(f'{folder} takes a {run.source.name} and makes a {run.target.name}, but a {source} was given; use `avgen {run.target.name}`.')
     return run

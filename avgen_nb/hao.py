@@ -18,7 +18,7 @@ from . import __version__, chen
 from .cgan import I2S_GUIDED, S2I_C_GUIDED, load_run, meta_of
 from .chen import Effort, System, encoder_for_system, ledger, named, run_budget, seed_rows, table_rows, taken_for, thin, train_system
 from .cmcgan import ABLATIONS, CMCGAN, CMCGAN_GUIDED, HAO, PAPER_CMCGAN, WAYS, ablated, finish_cycle, load_cycle, one_way, probes_of, round_trips
-from .judges import balanced_accuracy, ceiling_of, chance, judge_for, song_interval, song_units
+from .judges import balanced_accuracy, ceiling_of, chance, judge_for, lone_songs, song_interval, song_units
 from .metrics import Row
 from .nets import MODALITIES
 from .probes import score_probe
@@ -102,17 +102,19 @@ def paired_gap(
     songs,    # (N,)
     runs=None,  # (N,) which seed answered; every seed answers about the same songs; none: one
     n=1000,   # resamples
-):
-    "Balanced accuracy of ours minus theirs: (value, low, high), the 95 % bootstrap interval over songs and seeds."
+):             # (value, low, high)
+    "Balanced accuracy of ours minus theirs, its 95 % bootstrap interval over songs and seeds; nan where nothing can be redrawn."
     true, ours, theirs, songs = (np.asarray(a) for a in (true, ours, theirs, songs))
     runs = np.zeros(len(true)) if runs is None else np.asarray(runs)
-    each = [(song_units(true[k], ours[k], songs[k]), song_units(true[k], theirs[k], songs[k])) for k in (runs == r for r in np.unique(runs))]
+    of = [runs == r for r in np.unique(runs)]
+    each = [(song_units(true[k], ours[k], songs[k]), song_units(true[k], theirs[k], songs[k])) for k in of]
     (_, size, label, start, count), extra = each[0][0], np.stack([a[0] - b[0] for a, b in each])   # (seeds, songs) more hits
     draw, slot = np.random.default_rng(0), np.eye(label.max() + 1)[label][:, np.unique(label)]
     pick = start + (draw.random((n, len(size))) * count).astype(int)
     seeds = np.eye(len(extra))[draw.integers(len(extra), size=(n, len(extra)))].mean(1)            # (n, seeds) weights
     gaps = ((np.take_along_axis(seeds @ extra, pick, 1) @ slot) / (size[pick] @ slot)).mean(1)
-    return float(((extra.mean(0) @ slot) / (size @ slot)).mean()), *map(float, np.percentile(gaps, [2.5, 97.5]))
+    ends = (np.nan, np.nan) if lone_songs(true, songs) == (1, 1) and len(each) == 1 else np.percentile(gaps, [2.5, 97.5])
+    return float(((extra.mean(0) @ slot) / (size @ slot)).mean()), *map(float, ends)
 
 # %% ../nbs/11b_hao.ipynb #5a1d0c01
 def gap_over_seeds(
@@ -139,8 +141,9 @@ def gap_rows(
     a, b = ({s: taken_for(m[s], test) for s in ours} for m in (ours, theirs))
     said = ({s: answer for s, (_, answer) in of.items()} for of in (a, b))
     value, low, high = gap_over_seeds(a[min(ours)][0], *said, test.songs)
-    return [Row(f'{one.recipe.name} - {other.recipe.name}', f'{one.source.name} → {one.target.name}', f'{source}, budget {effort.name}', 'test', 'balanced_accuracy_gap',
-                value, low, high, len(test), songs=len(test.songs.unique()), seeds=len(ours), chance=0., steps=one.meta['steps'], device=one.meta['device'], version=__version__)]
+    return [Row(f'{one.recipe.name} - {other.recipe.name}', f'{one.source.name} → {one.target.name}', f'{source}, budget {effort.name}', 'test',
+        'balanced_accuracy_gap', value, low, high, len(test), len(test.songs.unique()), len(ours), chance=0., steps=one.meta['steps'],
+        device=one.meta['device'], version=__version__)]
 
 # %% ../nbs/11b_hao.ipynb #0000001f
 def z_spread(
@@ -196,7 +199,7 @@ def accuracy_rows(
 def spread_rows(trained, data, effort, source='orchestra'):
     "`z_spread` of both directions for every seed, on test songs."
     few = thin(data['test'], 8)
-    return [Row(m[t].recipe.name, f'{m[t].source.name} → {t}', f'{source}, budget {effort.name}', 'test', metric, value, n=len(few), seed=seed, steps=m[t].meta['steps'], version=__version__)
+    return [Row(m[t].recipe.name, f'{m[t].source.name} → {t}', f'{source}, budget {effort.name}', 'test', metric, value, n=len(few), seeds=1, seed=seed, steps=m[t].meta['steps'], version=__version__)
             for seed, m in trained.items() for t in MODALITIES for metric, value in zip(('spread_over_z', 'spread_over_given'), z_spread(m[t], few))]
 
 # %% ../nbs/11b_hao.ipynb #00000026
@@ -213,7 +216,7 @@ def carried_rows(
     probes, rows, test = probes_of(data, effort.judge), [], thin(data['test'], 4)
     for model, way in [(m, None) for m in models.values()] + [(t, t.walk) for t in round_trips(models)]:
         found = score_probe(model, test, probes[model.target.name], system=name, split='test', version=__version__)
-        rows += [replace(r, direction=way or r.direction, data=f'{source}, budget {effort.name}') for r in found if r.metric in POSE_METRICS and r.data == 'orchestra']
+        rows += [replace(r, seeds=1, direction=way or r.direction, data=f'{source}, budget {effort.name}') for r in found if r.metric in POSE_METRICS and r.data == 'orchestra']
     return rows
 
 # %% ../nbs/11b_hao.ipynb #00000029
@@ -237,7 +240,8 @@ class Study:
 
     def cmcgan(self, recipe=CMCGAN_GUIDED):
         "{seed: {what is made: Generator}} of a CMCGAN."
-        train = lambda s: train_both(recipe, self.data, place_of(self.out, recipe, self.data, self.effort, s), self.effort, self.judges(), self.encoders(s, recipe), s, self.opened)
+        place = lambda s: place_of(self.out, recipe, self.data, self.effort, s)
+        train = lambda s: train_both(recipe, self.data, place(s), self.effort, self.judges(), self.encoders(s, recipe), s, self.opened)
         return {s: train(s) for s in self.effort.seeds}
 
 # %% ../nbs/11b_hao.ipynb #0000002b

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .nets import MODALITIES
-from .orchestra import cache_folder, code_hash
-from .training import fit, load_nets, save_nets
+from .orchestra import cache_folder, code_hash, keep
+from .training import describe_pairs, everywhere, fit, load_nets, save_nets
 
 # %% ../nbs/08_judges.ipynb #00000007
 def recalls(true,      # (N,) class of each item
@@ -192,9 +192,13 @@ class JudgeTask:
         self.modality, self.smoothing, self.strength = MODALITIES[judge.modality], smoothing, strength
         self.nets = dict(judge=judge)
         self.optimizers = dict(judge=torch.optim.AdamW(judge.parameters(), lr=lr, weight_decay=.02))
+    def describe(self):
+        own = {k: getattr(self, k) for k in ('batch', 'lr', 'smoothing', 'strength')}
+        net = {k: getattr(self.judge, k) for k in ('width', 'stride')}
+        return dict(task=f'judge of {self.modality.name}s', **net, **own, **describe_pairs(self.pairs))
     def draw(self, loop):
-        batch = self.pairs.batch(loop.draw(self.pairs, self.batch), loop.generator)
-        x = self.modality.vary(getattr(batch, self.modality.name), loop.generator, self.strength)
+        batch = loop.batch(self.pairs, self.batch)
+        x = self.modality.vary(getattr(batch, self.modality.name), loop, self.strength)
         return x.contiguous(memory_format=torch.channels_last), batch.label
     def step(self, batch, loop):
         for group in self.optimizers['judge'].param_groups: group['lr'] = self.lr * warm_cosine(loop.fraction)
@@ -278,11 +282,13 @@ def save_judge(judge,  # a Judge
 def load_judge(path  # a file of `save_judge`
               ):     # Judge, frozen
     "The judge that was saved."
-    tensors, meta = load_nets(path)
-    if not set(SHAPE) <= set(meta): raise ValueError(f'{path} holds no judge; name a file written by save_judge')
-    judge = Judge(*(meta.pop(k) for k in SHAPE))
-    judge.load_state_dict(tensors['judge'])
-    judge.meta = meta
+    def build(meta):
+        if not set(SHAPE) <= set(meta): raise ValueError('it holds no judge; name a file written by save_judge')
+        if meta['modality'] not in MODALITIES: raise ValueError(f"it judges {meta['modality']!r}, and there are only {', '.join(MODALITIES)}")
+        return dict(judge=Judge(*(meta[k] for k in SHAPE)))
+    nets, meta = load_nets(path, build)
+    judge = nets['judge']
+    judge.meta = {k: v for k, v in meta.items() if k not in SHAPE}
     return judge.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 # %% ../nbs/08_judges.ipynb #00000038
@@ -338,10 +344,11 @@ def judge_for(modality,    # 'picture' or 'sound'
     settings = [code_hash('judges', 'nets', 'sound', 'training'), modality, steps or STEPS[modality], seed]
     key = '-'.join(map(str, settings + [p.identity[:8] for p in pairs.values()]))
     path = cache_folder() / f'judge-{key}.safetensors'
-    if cache and (kept := kept_judge(path)): return kept.to(pairs['train'].device)
+    kept = kept_judge(path) if cache else None
+    if everywhere(kept is not None): return kept.to(pairs['train'].device)
     judge = train_judge(modality, pairs['train'], pairs.get('dev'), steps, seed=seed, quiet=quiet)
     judge.meta['ceiling'] = ceiling_of(judge, pairs['test'])
-    if cache: save_judge(judge, path)
+    if cache: keep(lambda: save_judge(judge, path), path)
     return judge
 
 # %% ../nbs/08_judges.ipynb #0000003d

@@ -18,16 +18,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from . import __version__
-from .cgan import I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, Generator, encoder_for, load_run, shipped, train_encoder
+from .cgan import I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, Generator, encoder_for, load_run, numbers_of, shipped, train_encoder
 from .chen import run_budget, seed_rows, thin, waves_of_files, waves_of_orchestra
-from .hao import gap_over_seeds, paired_gap
+from .hao import gap_over_seeds
 from .judges import balanced_accuracy, chance
 from .metrics import Row, device_name
 from .nets import MODALITIES
 from .pairs import Pairs, throw
 from .show import in_notebook
 from .sound import lms
-from .training import choose, fit, seeded
+from .training import choose, describe_pairs, fit, seeded
 
 # %% ../nbs/12_missing.ipynb #00000007
 PAPER_DMCN = {'V': '.9531', 'A': '.8863', 'V + A': '.9741', 'GV + A': '.9804', 'V + GA': '.9861'}
@@ -64,11 +64,12 @@ class FusionTask:
         self.nets = {'C': Fusion(inputs, recipe, pairs.classes)}
         self.optimizers = {'C': torch.optim.AdamW(self.nets['C'].parameters(), recipe.encoder_rate, weight_decay=1e-2)}
 
-    def describe(self): return dict(task='fusion', inputs=list(self.nets['C'].inputs), classes=list(self.pairs.classes))
+    def describe(self):
+        return dict(task='fusion', inputs=list(self.nets['C'].inputs), recipe=numbers_of(self.recipe), **describe_pairs(self.pairs))
 
     def draw(self, loop):
-        batch = self.pairs.batch(loop.draw(self.pairs, self.recipe.encoder_batch), loop.generator)
-        vary = lambda m: MODALITIES[m].vary(getattr(batch, m), loop.generator, self.recipe.vary)
+        batch = loop.batch(self.pairs, self.recipe.encoder_batch)
+        vary = lambda m: MODALITIES[m].vary(getattr(batch, m), loop, self.recipe.vary)
         return batch._replace(**{m: vary(m) for m in dict.fromkeys(self.nets['C'].inputs)}) if self.recipe.vary else batch
 
     def step(self, batch, loop):
@@ -554,7 +555,7 @@ def verdicts(
 ):
     "Every gain as a sentence."
     word = lambda r: 'beats' if r.low > 0 else 'falls short of' if r.high < 0 else 'is not told apart from'
-    gains = [r for r in rows if r.metric == 'gain' and part in r.system]
+    gains = [r for r in rows if r.metric == 'gain' and part in r.system and r.low is not None]
     return [f'{r.system.replace(" over ", f" {word(r)} ")}: {r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}]' for r in gains]
 
 # %% ../nbs/12_missing.ipynb #00000085

@@ -6,12 +6,12 @@
 __all__ = ['SCALES', 'RHYTHMS', 'VIBRATO', 'BOWED', 'SIZES', 'STRIDE', 'Voice', 'note_bank', 'bank_cents', 'Note', 'scale_notes',
            'walk', 'phrase', 'compose', 'read_between', 'Stage', 'draw_stage', 'pick_note', 'envelope', 'play_note',
            'play', 'room_response', 'tone_curve', 'noise_floor', 'record', 'perform', 'strokes', 'moments', 'Song',
-           'song_seed', 'make_song', 'cut', 'sounds_of', 'song_pairs', 'Plan', 'in_parallel', 'cache_folder',
+           'song_seed', 'make_song', 'cut', 'sounds_of', 'song_pairs', 'Plan', 'in_parallel', 'cache_folder', 'keep',
            'code_hash', 'sources', 'data_hash', 'build_orchestra', 'windows_of', 'nearest_pixels', 'linear_spectrum',
            'pair_files', 'Export', 'export_orchestra']
 
 # %% ../nbs/03_orchestra.ipynb #00000004
-import hashlib, importlib.util, inspect, json, math, os, sys, warnings
+import errno, hashlib, importlib.util, inspect, json, math, os, sys, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -414,6 +414,12 @@ def cache_folder() -> Path: # $AVGEN_CACHE, else the user's cache folder
     base = os.environ.get('AVGEN_CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'avgen_nb'
     return Path(base).expanduser()
 
+def keep(write, # function without arguments that writes the file
+         path): # of the file
+    "Keep what can be made again. A full disk, or one that may not be written to, is a warning and not the end of the work."
+    try: write()
+    except OSError as e: warnings.warn(f'{path} could not be kept ({e.strerror}): it will be made again next time.')
+
 def code_hash(*modules): # names of modules of this package
     "Eight characters that change when the package's version or the modules' source does."
     package = Path(importlib.util.find_spec('avgen_nb').origin).parent
@@ -452,10 +458,12 @@ def _load(path):
 
 def _save(path, arrays):
     "Write whole or not at all, then drop what older code made from the same settings."
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name}.{os.getpid()}')
     try: save_file(arrays, part); os.replace(part, path)
+    except SafetensorError as e: raise OSError(errno.EIO, str(e), str(path)) from None   # a full disk, for instance
     finally: part.unlink(missing_ok=True)
     for old in path.parent.glob(path.name.rsplit('-', 1)[0] + '-*.safetensors'):
         if old != path: old.unlink(missing_ok=True)
@@ -473,9 +481,7 @@ def build_orchestra(size='default', # 'default' (18 122 pairs), 'small' (832) or
     if cache and (arrays := _load(path)): return arrays
     plan = Plan(size, seed)
     arrays = _gather(plan, in_parallel(plan, workers, progress))
-    if cache:
-        try: _save(path, arrays)
-        except OSError as e: warnings.warn(f'the orchestra could not be kept in {path.parent} ({e.strerror}): it will be built again next time')
+    if cache: keep(lambda: _save(path, arrays), path)
     return arrays
 
 # %% ../nbs/03_orchestra.ipynb #00000056

@@ -6,9 +6,9 @@
 __all__ = ['REACH', 'KINDS', 'STEPS', 'FIGURES', 'body_frame', 'reach', 'by_song', 'movement', 'cross_sums', 'correlation',
            'pose_correlation', 'plain_sums', 'plain_correlation', 'bootstrap', 'share_of', 'shake_points', 'centre_of',
            'PoseNet', 'PitchNet', 'midi_of', 'known', 'ProbeTask', 'Probe', 'read_pairs', 'train_probe', 'save_probe',
-           'load_probe', 'probe_for', 'pose_error', 'pitch_error', 'shuffled', 'extent', 'mean_sums', 'in_picture',
-           'in_body', 'following', 'over_songs', 'heard', 'figure', 'score_read', 'score_probe', 'score_pose',
-           'score_pitch', 'linear_readout']
+           'load_probe', 'kept_probe', 'probe_for', 'pose_error', 'pitch_error', 'shuffled', 'extent', 'mean_sums',
+           'in_picture', 'in_body', 'following', 'over_songs', 'heard', 'figure', 'score_read', 'score_probe',
+           'score_pose', 'score_pitch', 'linear_readout']
 
 # %% ../nbs/09c_probes.ipynb #00000004
 import math
@@ -18,10 +18,10 @@ from torch.nn import functional as F
 from .judges import Residual, in_parts, lone_songs, warm_cosine
 from .metrics import Row, device_name
 from .nets import hide, recolour, shake
-from .orchestra import cache_folder, code_hash
+from .orchestra import cache_folder, code_hash, keep
 from .players import INSTRUMENTS, KEYPOINTS, RANGES
-from .sound import FRAMES, N_MELS, augment_lms
-from .training import fit, load_nets, save_nets
+from .sound import FRAMES, N_MELS, augment_lms, draw_numbers
+from .training import describe_pairs, everywhere, fit, load_nets, save_nets
 
 # %% ../nbs/09c_probes.ipynb #00000007
 def body_frame(points  # (N, 12, 2): x, y in shares of the picture
@@ -155,7 +155,7 @@ class PoseNet(nn.Module):
     def loss(self, x, points): return (self(x) - points).norm(dim=-1).mean()
     def vary(self, x, points, generator):
         "Shaken, recoloured, partly hidden, and blurred by some amount: generated pictures are seldom sharp."
-        u = (torch.rand(len(x), 21, generator=generator) * 2 - 1).to(x.device)
+        u = (draw_numbers(torch.rand, len(x), 21, generator=generator) * 2 - 1).to(x.device)
         x = hide(hide(recolour(shake(x, u[:, :4]), u[:, 4:14]), u[:, 14:17]), u[:, 17:20]).clamp(-1, 1)
         soft = F.avg_pool2d(x, 5, 1, 2, count_include_pad=False)
         return x + u[:, 20].clamp_min(0).view(-1, 1, 1, 1) * (soft - x), shake_points(points, u[:, :4])
@@ -198,10 +198,12 @@ class ProbeTask:
         self.net, self.pairs, self.batch, self.lr = net, known(pairs, net.truth), batch, lr
         self.nets = dict(probe=net)
         self.optimizers = dict(probe=torch.optim.AdamW(net.parameters(), lr, weight_decay=.02))
+    def describe(self):
+        return dict(task=f'probe of {self.net.truth}', batch=self.batch, lr=self.lr, **describe_pairs(self.pairs))
     def draw(self, loop):
         index = loop.draw(self.pairs, self.batch)
         x = getattr(self.pairs.batch(index), self.net.modality)
-        return self.net.vary(x, self.pairs.truth[self.net.truth][index], loop.generator)
+        return self.net.vary(x, self.pairs.truth[self.net.truth][index], loop)
     def step(self, batch, loop):
         self.optimizers['probe'].param_groups[0]['lr'] = self.lr * warm_cosine(loop.fraction)
         with loop.autocast(): loss = self.net.loss(*batch)
@@ -262,6 +264,11 @@ def load_probe(path  # a file of `save_probe`
     return Probe(net.to(memory_format=torch.channels_last), meta)
 
 # %% ../nbs/09c_probes.ipynb #0000003b
+def kept_probe(path):
+    "The probe in a file, or None if there is none or it is broken: then it is trained anew."
+    try: return load_probe(path)
+    except ValueError: return None
+
 def probe_for(kind,        # 'pose' or 'pitch'
               pairs,       # dict(train=, …) of Pairs
               steps=None,  # training steps; None: STEPS
@@ -272,11 +279,10 @@ def probe_for(kind,        # 'pose' or 'pitch'
     "The probe of a data set, trained once on its training songs and kept."
     code = code_hash('probes', 'judges', 'nets', 'sound', 'training')
     path = cache_folder() / f"probe-{code}-{kind}-{steps or STEPS[kind]}-{seed}-{pairs['train'].identity[:8]}.safetensors"
-    if cache and path.is_file():
-        try: return load_probe(path)
-        except ValueError: pass      # broken: train it anew
+    kept = kept_probe(path) if cache else None
+    if everywhere(kept is not None): return kept
     probe = train_probe(kind, pairs['train'], steps, seed, quiet)
-    if cache: save_probe(probe, path)
+    if cache: keep(lambda: save_probe(probe, path), path)
     return probe
 
 # %% ../nbs/09c_probes.ipynb #00000041

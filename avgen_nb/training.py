@@ -8,12 +8,12 @@ __all__ = ['ALONE', 'cloud_nets', 'seeded', 'CloudGAN', 'pick_device', 'fast_bf1
            'same_everywhere', 'gather', 'is_first', 'wait_for_all', 'everywhere', 'Chance', 'SumOverProcesses',
            'GlobalBatchNorm', 'globalise', 'OverProcesses', 'descend', 'Loop', 'read_clock', 'home_of', 'at_work',
            'prepare', 'write_atomic', 'sync_folder', 'fingerprint', 'write_tensors', 'nets_identity', 'read_tensors',
-           'part', 'save_nets', 'load_nets', 'optimizer_state', 'weight_shapes', 'restore_optimizer', 'placed',
-           'random_state', 'restore_random', 'describe', 'describe_pairs', 'tell', 'weights', 'remembered', 'recall',
-           'pooled', 'capture', 'restore', 'checkpoints', 'save_checkpoint', 'read_checkpoint', 'flat', 'check_told',
-           'check_fits', 'check_shapes', 'latest_checkpoint', 'find_run', 'Keeper', 'due', 'log_row', 'take_sample',
-           'show_again', 'LiveCurve', 'TextLine', 'sample_figure', 'Progress', 'Run', 'seed_of', 'own_settings', 'fit',
-           'Best', 'agree', 'choose']
+           'json_object', 'part', 'save_nets', 'load_nets', 'filled', 'optimizer_state', 'weight_shapes',
+           'restore_optimizer', 'placed', 'random_state', 'restore_random', 'describe', 'describe_pairs', 'tell',
+           'weights', 'remembered', 'recall', 'pooled', 'capture', 'restore', 'checkpoints', 'save_checkpoint',
+           'read_checkpoint', 'flattened', 'check_told', 'check_fits', 'check_shapes', 'latest_checkpoint', 'find_run',
+           'Keeper', 'due', 'log_row', 'take_sample', 'show_again', 'LiveCurve', 'TextLine', 'sample_figure',
+           'Progress', 'Run', 'seed_of', 'own_settings', 'fit', 'Best', 'agree', 'choose']
 
 # %% ../nbs/07_training.ipynb #00000004
 import atexit, contextlib, copy, hashlib, json, math, os, secrets, sys, textwrap, time, warnings
@@ -390,7 +390,8 @@ class Loop(Chance):
 
     def autocast(self):
         "Inside, matrix products run in the run's precision."
-        return torch.autocast(self.device.type, torch.float16 if self.precision == 'fp16' else torch.bfloat16, enabled=self.precision != 'fp32')
+        kind = torch.float16 if self.precision == 'fp16' else torch.bfloat16
+        return torch.autocast(self.device.type, kind, enabled=self.precision != 'fp32')
 
     def update(self, name, loss, clip=None, retain_graph=False):
         "One step of optimizers[name] down a loss."
@@ -530,7 +531,17 @@ def read_tensors(
         raise ValueError(f'{path} is a safetensors file, but not an avgen_nb {kind} file')
     if header.get('sha256') != fingerprint(tensors, header.get('meta', '')):
         raise ValueError(f'{path} was damaged after it was written: its SHA-256 differs')
-    return tensors, json.loads(header['meta'])
+    return tensors, json_object(path, header.get('meta', ''))
+
+def json_object(
+    path,      # the file that says it
+    text: str
+) -> dict:
+    "What a JSON object says; any other text is refused in one sentence."
+    try: value = json.loads(text)
+    except ValueError: value = None
+    if not isinstance(value, dict): raise ValueError(f'{path} does not say what it holds: the JSON object beside its tensors is missing')
+    return value
 
 # %% ../nbs/07_training.ipynb #00000056
 def part(
@@ -552,12 +563,34 @@ def save_nets(
 
 # %% ../nbs/07_training.ipynb #00000058
 def load_nets(
-    path  # a file that `save_nets` wrote
+    path,       # a file that `save_nets` wrote
+    build=None  # meta → {name: untrained net}; none: weights come as state dicts
 ) -> tuple:
-    "(tensors, meta): tensors[name] is a state dict for that net."
+    "({name: net}, meta), or a sentence on what is wrong with the file."
     tensors, meta = read_tensors(path, 'nets')
+    spoilt = [k for k, v in tensors.items() if not v.isfinite().all()]
+    if spoilt: raise ValueError(f'{path} is of no use: its weight {spoilt[0]!r} holds NaN or infinity; train it again')
     names = dict.fromkeys(k.partition('/')[0] for k in tensors)
-    return {n: part(tensors, f'{n}/') for n in names}, meta
+    states = {n: part(tensors, f'{n}/') for n in names}
+    return (filled(path, build, meta, states) if build else states), meta
+
+# %% ../nbs/07_training.ipynb #e33d1636
+def filled(
+    path, build,      # as `load_nets` takes them
+    meta: dict,
+    states: dict      # name → state dict
+) -> dict:
+    "The nets that `build` makes of `meta`, with the weights of a file."
+    try:
+        with torch.device('meta'): nets = build(meta)
+    except ValueError as e: raise ValueError(f'{path} cannot be used: {e}') from None
+    except Exception: raise ValueError(f'{path} describes nets that cannot be built: it is damaged or of another version') from None
+    shapes = lambda state: {k: v.shape for k, v in state.items()}
+    for name, net in nets.items():
+        if name not in states: raise ValueError(f'{path} holds no net {name!r}, only {", ".join(map(repr, states))}')
+        if shapes(net.state_dict()) != shapes(states[name]): raise ValueError(f'{path}: the weights of net {name!r} are not of the size that the file says')
+        net.to_empty(device='cpu').load_state_dict(states[name])
+    return nets
 
 # %% ../nbs/07_training.ipynb #0000005b
 def optimizer_state(
@@ -630,7 +663,7 @@ def describe_pairs(
 def tell(loop) -> dict:
     "All that decides a run's result, but for its length and the device."
     memory = dict(memory=loop.task.memory.describe()) if hasattr(loop.task, 'memory') else {}
-    return describe(loop.task) | memory | dict(seed=loop.seed, average=loop.decay, precision=loop.precision)
+    return describe(loop.task) | memory | dict(seed=int(loop.seed), average=float(loop.decay), precision=loop.precision)
 
 # %% ../nbs/07_training.ipynb #00000068
 def weights(loop) -> dict:
@@ -721,13 +754,13 @@ def read_checkpoint(
     "(tensors, meta), or a ValueError of one sentence."
     return read_tensors(path, 'checkpoint')
 
-def flat(
+def flattened(
     told: dict,   # may hold dicts
     before=''
 ) -> dict:
     "The same without dicts inside: 'recipe width' → 32."
     named = ((before + k, v) for k, v in told.items())
-    return {a: b for k, v in named for a, b in (flat(v, k + ' ') if isinstance(v, dict) else {k: v}).items()}
+    return {a: b for k, v in named for a, b in (flattened(v, k + ' ') if isinstance(v, dict) else {k: v}).items()}
 
 def check_told(
     path,         # of a checkpoint
@@ -735,7 +768,7 @@ def check_told(
     loop          # the run that wants it
 ):
     "Raise a ValueError that says what differs if it is of another run."
-    ours, theirs = flat(loop.told), flat(theirs)
+    ours, theirs = flattened(loop.told), flattened(theirs)
     if loop.asked == 'auto': ours['precision'] = theirs.get('precision')
     short = lambda v: textwrap.shorten(repr(v), 80, placeholder=' …')
     wrong = [f'its {k} is {short(theirs.get(k))}, not {short(ours.get(k))}' for k in {**theirs, **ours} if theirs.get(k) != ours.get(k)]
@@ -811,7 +844,8 @@ class Keeper:
         if self.out is None or self.step == loop.step: return
         loop.losses.check()
         try: self.path = save_checkpoint(self.out, loop)
-        except OSError as e: raise Stopped(f'the checkpoint of step {loop.step} could not be written to {self.out} ({e.strerror})') from None
+        except OSError as e:
+            raise Stopped(f'the checkpoint of step {loop.step} could not be written to {self.out} ({e.strerror})') from None
         self.step, self.seconds = loop.step, loop.seconds
 
     def last(self):

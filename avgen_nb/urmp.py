@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SMALLEST', 'SOUNDS', 'PICTURES', 'SIDES', 'NAME', 'COUNTS', 'BLOCK', 'FORMAT', 'BIG', 'to_rgb', 'square',
-           'read_picture', 'Report', 'read_all', 'split_reason', 'folder_at', 'class_files', 'decibels', 'onset',
+           'read_picture', 'open_picture', 'Report', 'read_all', 'folder_at', 'class_files', 'decibels', 'onset',
            'window_starts', 'read_recording', 'windows_at', 'split_files', 'pitch_key', 'read_sounds', 'read_pictures',
            'pair_by_class', 'known', 'pictures_in', 'pictures_of', 'split_songs', 'file_key', 'load_class_folders',
            'check_fractions', 'check_learnable', 'side_of', 'urmp_files', 'urmp_rows', 'known_songs', 'drop_songs',
@@ -15,7 +15,7 @@ __all__ = ['SMALLEST', 'SOUNDS', 'PICTURES', 'SIDES', 'NAME', 'COUNTS', 'BLOCK',
            'load_array', 'open_store', 'read_store', 'load_urmp']
 
 # %% ../nbs/05_urmp.ipynb #00000004
-import contextlib, hashlib, json, os, re, shutil, sys, warnings
+import contextlib, hashlib, json, os, re, shutil, sys, threading, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,13 +26,16 @@ from PIL import Image, ImageOps
 
 from .orchestra import cache_folder, sources
 from .pairs import Pairs, Shelf, check_apart, throw
-from .sound import SAMPLE_RATE, WINDOW, lms, read_sound
+from .sound import SAMPLE_RATE, WINDOW, BadFile, check_file, lms, read_sound
 
 # %% ../nbs/05_urmp.ipynb #00000007
 def to_rgb(image):  # PIL image of any mode
     "8-bit RGB: 16-bit grey is scaled, not clipped; transparency is laid over white; a phone's turn is undone."
+    deep = image.mode.startswith('I;16') or image.mode == 'I' and image.format in ('PNG', 'PPM')   # Pillow before 11
+    if image.mode in ('I', 'F') and not deep:
+        raise ValueError(f'holds 32-bit numbers (mode {image.mode}), of which nobody knows which is white; save it with 8 or 16 bits')
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith('I'):
+    if deep:
         return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)).convert('RGB')
     if image.has_transparency_data:
         image = image.convert('RGBA')
@@ -52,20 +55,30 @@ def square(image,       # PIL image
 # %% ../nbs/05_urmp.ipynb #0000000d
 SMALLEST = 16  # pixels on the shorter side: a smaller picture is refused
 
-def read_picture(path,        # png, jpg … of any mode: grey, palette, RGBA, CMYK, 16-bit
+def read_picture(path,        # png, jpg …: grey, palette, RGB, RGBA, CMYK of 8 bits, grey of 16
                  size=64,     # pixels of the result's side
                  across=.5):  # where the square crop lies: 0 left, 0.5 centre, 1 right
     "uint8 (3, size, size): the square crop of a picture; a bad file is one sentence that names it."
+    check_file(path, 'picture')
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             if min(image.size) < SMALLEST:
                 raise ValueError(f'{image.width}×{image.height} pixels are too few; give at least {SMALLEST}×{SMALLEST}')
             image.draft(image.mode, (2 * size, 2 * size))
             rgb = np.array(square(to_rgb(image), size, across))
-    except FileNotFoundError: raise ValueError(f'{path}: there is no such picture; check the path.') from None
-    except ValueError as e: raise ValueError(f'{path}: {e}.') from None
-    except Exception: raise ValueError(f'{path}: not a readable picture; give a png or jpg that opens.') from None
+    except ValueError as e: raise BadFile(path, e) from None
+    except Exception: raise BadFile(path, 'not a readable picture; give a png or jpg that opens') from None
     return torch.from_numpy(rgb).permute(2, 0, 1).contiguous()
+
+_opening = threading.Lock()   # warnings are filtered for the whole process
+
+def open_picture(path):
+    "A picture file, its pixels not yet read; one of more than 89 million, Pillow's limit, is refused."
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter('error', Image.DecompressionBombWarning)
+        try: return Image.open(path)
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            raise ValueError(f'holds more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels; make it smaller') from None
 
 # %% ../nbs/05_urmp.ipynb #00000015
 @dataclass
@@ -102,24 +115,20 @@ class Report:
         self.check(max_bad)
 
 # %% ../nbs/05_urmp.ipynb #00000018
-def read_all(read,          # function of one item; ValueError('PATH: reason') marks a bad one
+def read_all(read,          # function of one item; a `BadFile` marks a bad one
              items,         # what to read
              report,        # Report, filled on the way
              workers=None): # threads; None: one a core
     "Yield (item, read(item)) for every good item, in order, read by several threads."
     def attempt(item):
         try: return read(item), None
-        except ValueError as e: return None, split_reason(e)
+        except BadFile as e: return None, (e.path, e.reason)
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         for start in range(0, len(items), 32):
             part = items[start:start + 32]
             for item, (value, bad) in zip(part, pool.map(attempt, part)):
                 report.add(not bad, [bad] if bad else [])
                 if not bad: yield item, value
-
-def split_reason(error):  # ValueError('PATH: reason.')
-    "(path, reason) of an error."
-    return re.fullmatch(r'(.*?\.\w+): (.*?)\.?', str(error), re.S).groups()
 
 # %% ../nbs/05_urmp.ipynb #0000001b
 SOUNDS = ('.wav', '.flac', '.ogg', '.mp3')
@@ -177,7 +186,7 @@ def read_recording(path, stride=.1):  # a sound file, seconds between windows
     wave = read_sound(path)
     wave = torch.nn.functional.pad(wave, (0, max(0, WINDOW - len(wave))))
     try: return wave, window_starts(wave, stride)
-    except ValueError as e: raise ValueError(f'{path}: {e}.') from None
+    except ValueError as e: raise BadFile(path, e) from None
 
 def windows_at(wave, starts):  # (T,), (n,) long
     "(n, 22050): the windows of a recording that begin there."
@@ -454,7 +463,7 @@ class Blocks:
             warnings.simplefilter('always')
             for n, row in enumerate(self.rows[start:start + BLOCK], start):
                 try: good.append((n, *read_pair(row, self.size, self.across)))
-                except ValueError as e: bad.append((n, *split_reason(e)))
+                except BadFile as e: bad.append((n, str(e.path), e.reason))
         numbers, pictures, sounds = map(list, zip(*good)) if good else ([], [], [])
         return numbers, np.array(pictures, np.uint8), np.array(sounds, np.float16), bad, [str(w.message) for w in odd]
 
@@ -577,10 +586,13 @@ def read_json(path):
 def write_json(path, value):
     "Write whole or not at all, even if the power fails."
     part = path.with_name('.' + path.name)
-    with open(part, 'w') as f:
-        json.dump(value, f)
-        f.flush(); os.fsync(f.fileno())
-    os.replace(part, path)
+    try:
+        with open(part, 'w') as f:
+            json.dump(value, f)
+            f.flush(); os.fsync(f.fileno())
+        os.replace(part, path)
+    except OSError as e: raise OSError(e.errno, e.strerror, str(path)) from None
+    finally: part.unlink(missing_ok=True)
 
 def fresh(store, want):  # folder, what `wanted` gives
     "Is this store finished, and of just this tree, code, size and crop?"
@@ -709,7 +721,8 @@ def prepare(folder,          # holds img/ and chunk/, as `load_urmp` reads it
             report.check(max_bad, len(train) + len(test))
             journal = begin(store, want)
             room(store, len(train) + len(test) - journal['kept'], size)
-            append(store, journal, train + test, workers, progress)
+            try: append(store, journal, train + test, workers, progress)
+            except OSError as e: raise OSError(e.errno, e.strerror, e.filename or str(store)) from None
             report.add(journal['kept'], [b[1:] for b in journal['bad']], journal['odd'])
             write_report(store, report, folder)
             report.close(max_bad)

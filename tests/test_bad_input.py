@@ -1,14 +1,21 @@
 "Pictures and folders that cannot be used: one sentence that names the file or the argument, and a data set that goes on."
-import shutil, struct, zlib
+import errno, os, shutil, struct, zlib
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+import safetensors.torch, torch
 from PIL import Image
 
+from avgen_nb.cgan import CHEN_S2I, encoder_for, load_run
+from avgen_nb.cli import main
+from avgen_nb.cmcgan import load_cycle
+from avgen_nb.judges import Judge, load_judge, save_judge
+from avgen_nb.nets import PICTURE, SOUND, Decoder
 from avgen_nb.pairs import orchestra_pairs
-from avgen_nb.sound import SAMPLE_RATE, write_sound
+from avgen_nb.sound import SAMPLE_RATE, read_sound, write_sound
+from avgen_nb.training import fingerprint, load_nets, read_tensors, save_nets
 from avgen_nb.urmp import SOUNDS, Report, class_files, load_class_folders, load_urmp, read_picture
 
 PHOTO = Image.fromarray(np.stack([*np.meshgrid(np.arange(96), np.arange(64)), np.full((64, 96), 90)], -1).astype(np.uint8) * 2)
@@ -313,3 +320,316 @@ def test_a_class_in_one_tree_or_only_in_test(tmp_path):
 def test_class_files_says_which_endings_it_knows(tmp_path):
     said = refused(class_files, tmp_path, SOUNDS)
     assert '.wav/.flac/.ogg/.mp3' in said
+
+
+# model files: whole, with a good fingerprint, and of no use all the same
+
+def tiny_run(folder, name='model.safetensors', meta=(), drop=(), spoil=None, **changes):
+    "A run of a few kilobytes, with its judge; `meta` changes what is written beside the weights, `drop` leaves some of it out."
+    torch.manual_seed(0)
+    recipe = replace(CHEN_S2I, plan=(4, 'M', 'M', 'M'), hidden=(8,), keep=(.8,), width=2)
+    nets = dict(E=encoder_for(SOUND, recipe, ('cello', 'tuba')), G=Decoder(PICTURE, 74, 2))
+    if spoil: spoil(nets)
+    said = dict(recipe=asdict(recipe), classes=['cello', 'tuba'], opened={}, seed=0, steps=1, minutes=.1, version='0') | dict(meta)
+    save_nets(folder / name, {k: v for k, v in nets.items() if k not in drop}, {k: v for k, v in said.items() if k not in drop})
+    save_judge(Judge(3, ('cello', 'tuba'), 'picture', width=2), folder / 'judge.safetensors')
+    return recipe
+
+
+def test_a_tiny_run_is_whole_and_loads_without_drawing_numbers(tmp_path):
+    recipe, before = tiny_run(tmp_path), torch.get_rng_state()
+    run = load_run(tmp_path)
+    assert run.recipe == recipe and run.generate(torch.zeros(2, 1, 128, 44)).shape == (2, 3, 64, 64) and run.jury.modality == 'picture'
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def newer(**fields): return asdict(replace(CHEN_S2I, plan=(4, 'M', 'M', 'M'), hidden=(8,), keep=(.8,), width=2)) | fields
+
+
+def spoil_weight(value):
+    def spoil(nets): nets['G'].lay.weight.data[3, 4] = value
+    return spoil
+
+
+@pytest.mark.parametrize('how, words', [
+    (dict(drop=['recipe']), 'recipe'), (dict(drop=['classes']), 'classes'), (dict(meta=dict(classes=[])), 'classes'), (dict(meta=dict(classes=2)), 'classes'),
+    (dict(drop=['G']), "'G'"), (dict(drop=['E']), "'E'"), (dict(meta=dict(recipe=[])), 'recipe'), (dict(meta=dict(recipe=3)), 'recipe'),
+    (dict(meta=dict(recipe=newer(tempo=3))), "tempo"), (dict(meta=dict(recipe=newer(width=3))), "'G'"), (dict(meta=dict(recipe=newer(width=10**7))), "'G'"),
+    (dict(meta=dict(recipe=newer(phi=5))), "'E'"), (dict(meta=dict(recipe=newer(width='wide'))), 'built'), (dict(meta=dict(recipe=newer(source='smell'))), 'built'),
+    (dict(meta=dict(recipe=newer(plan=['x']))), "'x'"), (dict(meta=dict(recipe={'name': 'S2I-C'})), 'built'),
+    (dict(meta=dict(classes=['a', 'b', 'c'])), "'E'"), (dict(spoil=spoil_weight(torch.nan)), 'NaN'), (dict(spoil=spoil_weight(-torch.inf)), 'NaN')])
+def test_a_model_that_is_none_is_named_in_one_sentence(tmp_path, capsys, how, words):
+    tiny_run(tmp_path, **how)
+    assert main(['picture', 'x.wav', '--model', str(tmp_path), '--out', str(tmp_path / 'made')]) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and err.count('\n') == 1 and str(tmp_path / 'model.safetensors') in err and words in err and len(err) < 400
+
+
+@pytest.mark.parametrize('text', ['', '[]', 'null', '7', '{"a"', None])
+def test_a_good_fingerprint_over_a_bad_text(tmp_path, text):
+    tiny_run(tmp_path)
+    path = tmp_path / 'model.safetensors'
+    tensors, _ = read_tensors(path, 'nets')
+    header = dict(format='avgen_nb nets 1', sha256=fingerprint(tensors, text or '')) | ({} if text is None else dict(meta=text))
+    path.write_bytes(safetensors.torch.save(tensors, header))
+    for call, what in ((load_nets, path), (load_run, tmp_path), (load_judge, path)):
+        with pytest.raises(ValueError, match='model.safetensors.*JSON') as e: call(what)
+        assert '\n' not in str(e.value)
+
+
+def test_a_judge_in_place_of_a_model_and_a_model_in_place_of_a_judge(tmp_path):
+    tiny_run(tmp_path)
+    model, judge = tmp_path / 'model.safetensors', tmp_path / 'judge.safetensors'
+    with pytest.raises(ValueError, match='model.safetensors.*holds no judge'): load_judge(model)
+    whole = model.read_bytes()
+    model.write_bytes(judge.read_bytes())
+    with pytest.raises(ValueError, match='model.safetensors.*recipe'): load_run(tmp_path)
+    judge.write_bytes(whole); model.write_bytes(whole)
+    with pytest.raises(ValueError, match='judge.safetensors.*holds no judge'): load_run(tmp_path)
+
+
+@pytest.mark.parametrize('changed, words', [(dict(width=3), 'judge.safetensors.*size'), (dict(modality='smell'), "'smell'"), (dict(channels='x'), 'built'),
+                                            (dict(classes=5), 'built'), (dict(modality='sound'), 'judges sounds, but the model makes pictures'),
+                                            (dict(classes=('a', 'b')), 'other classes')])
+def test_a_judge_that_does_not_fit(tmp_path, changed, words):
+    tiny_run(tmp_path)
+    judge = Judge(3, ('cello', 'tuba'), 'picture', width=2)
+    for k, v in changed.items(): setattr(judge, k, v)
+    save_judge(judge, tmp_path / 'judge.safetensors')
+    with pytest.raises(ValueError, match=words) as e: load_run(tmp_path)
+    assert '\n' not in str(e.value) and 'judge.safetensors' in str(e.value)
+
+
+def test_a_folder_of_several_runs_names_them(tmp_path, capsys):
+    for way in ('sound-picture', 'picture-sound'):
+        (tmp_path / way).mkdir()
+        tiny_run(tmp_path / way)
+    assert main(['evaluate', str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert err.count('\n') == 1 and f'{tmp_path}/picture-sound, {tmp_path}/sound-picture' in err
+
+
+def test_a_cmcgan_whose_directions_are_swapped(tmp_path):
+    for way in ('sound-picture', 'picture-sound'):
+        (tmp_path / way).mkdir()
+        tiny_run(tmp_path / way)
+    with pytest.raises(ValueError, match='picture-sound makes pictures'): load_cycle(tmp_path)
+
+
+def test_a_model_that_does_not_say_what_it_was_trained_with(tmp_path, capsys):
+    tiny_run(tmp_path, drop=['opened', 'seed', 'steps', 'minutes', 'version'])
+    assert main(['evaluate', str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and err.count('\n') == 1 and str(tmp_path) in err and '--data' in err
+
+
+# files that are none, and headers that promise too much
+
+def wav(path, data, rate=SAMPLE_RATE, subtype='FLOAT'):
+    "A wav of any numbers at any rate."
+    import soundfile
+    soundfile.write(path, np.asarray(data, np.float32), rate, subtype)
+    return path
+
+
+def steady(n=30_000): return .3 * np.sin(np.arange(n) * .06)
+
+
+@pytest.mark.parametrize('rate', [1, 100, 3999, 768_001, 2**31 - 1])
+def test_a_rate_that_no_recording_has(tmp_path, rate):
+    path = wav(tmp_path / 'a.wav', steady(8000))
+    data = bytearray(path.read_bytes())
+    data[24:28] = rate.to_bytes(4, 'little')
+    path.write_bytes(data)
+    said = refused(read_sound, path)
+    assert str(path) in said and f'{rate:,} samples a second' in said and '4,000 to 768,000' in said
+
+
+@pytest.mark.parametrize('rate', [4000, 8000, 768_000])
+def test_a_rare_rate_is_read(tmp_path, rate): assert len(read_sound(wav(tmp_path / 'a.wav', steady(rate // 10), rate))) == 4410
+
+
+def test_hours_of_sound_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    import soundfile
+    soundfile.write(tmp_path / 'a.flac', np.zeros(4000 * 3700, np.int16), 4000)   # some kilobytes
+    monkeypatch.setattr(soundfile.SoundFile, 'read', lambda *a, **k: pytest.fail('it was read'))
+    said = refused(read_sound, tmp_path / 'a.flac')
+    assert 'a.flac' in said and '1.0 hours' in said and 'at most 1 hour' in said
+
+
+@pytest.mark.parametrize('data, words', [
+    (np.full(30_000, .5), 'only a constant'), (np.full((30_000, 2), -.9), 'only a constant'), (.2 + 1e-7 * steady(), 'only a constant'),
+    (steady() * 1e38, 'far outside'), (np.full(30_000, 1e38), 'far outside'), (np.r_[steady(), np.nan], 'NaN'), (np.r_[steady(), -np.inf], 'NaN')])
+def test_numbers_that_are_no_sound(tmp_path, data, words):
+    said = refused(read_sound, wav(tmp_path / 'a.wav', data))
+    assert 'a.wav' in said and words in said
+
+
+@pytest.mark.filterwarnings('ignore:.*is clipped')
+def test_an_offset_and_large_whole_numbers_are_still_sound(tmp_path):
+    plain = read_sound(wav(tmp_path / 'a.wav', steady()))
+    assert np.allclose(read_sound(wav(tmp_path / 'b.wav', .4 + steady())) - .4, plain, atol=1e-6)
+    assert read_sound(wav(tmp_path / 'c.wav', steady() * 2**31)).abs().max() == 1
+    assert read_sound(wav(tmp_path / 'd.wav', np.zeros(30_000))).abs().max() == 0, 'silence is refused where it is asked for a picture'
+
+
+READERS = [(read_sound, 'a.wav', 'sound file'), (read_picture, 'a.png', 'picture')]
+
+
+@pytest.mark.parametrize('read, name, what', READERS)
+def test_a_path_to_what_is_no_file(tmp_path, read, name, what):
+    path = tmp_path / name
+    assert f'there is no such {what}' in refused(read, path)
+    path.symlink_to(path.name)
+    assert str(path) in (said := refused(read, path)) and 'leads back to itself' in said
+    path.unlink(); path.mkdir()
+    assert str(path) in (said := refused(read, path)) and 'is a folder' in said and what in said
+    path.rmdir(); os.mkfifo(path)
+    assert str(path) in (said := refused(read, path)) and 'a pipe, a socket or a device' in said
+    assert 'a device' in refused(read, Path('/dev/null'))
+    assert 'too long' in refused(read, tmp_path / ('x' * 260 + name))
+    path.unlink(); (tmp_path / 'file').write_text('x')
+    assert f'there is no such {what}' in refused(read, tmp_path / 'file' / name)
+
+
+@pytest.mark.parametrize('mode', ['I', 'F'])
+@pytest.mark.parametrize('value', [0, 200, 70_000])
+def test_a_picture_of_32_bits_is_refused(tmp_path, mode, value):
+    Image.fromarray(np.full((32, 32), value, dict(I=np.int32, F=np.float32)[mode])).save(tmp_path / 'a.tiff')
+    said = refused(read_picture, tmp_path / 'a.tiff')
+    assert 'a.tiff' in said and '32-bit' in said and '8 or 16' in said
+
+
+def test_nan_in_a_tiff_and_a_16_bit_tiff(tmp_path):
+    Image.fromarray(np.full((32, 32), np.nan, np.float32)).save(tmp_path / 'nan.tiff')
+    assert 'nan.tiff' in refused(read_picture, tmp_path / 'nan.tiff')
+    Image.fromarray(np.full((32, 32), 128 * 257, np.uint16)).save(tmp_path / 'deep.tiff')
+    assert (read_picture(tmp_path / 'deep.tiff') == 128).all()
+
+
+@pytest.mark.parametrize('side', [12_000, 14_000])
+def test_a_picture_of_too_many_pixels_is_one_sentence(tmp_path, recwarn, side):
+    "Pillow warns of the first and raises for the second."
+    (tmp_path / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + (head := b'IHDR' + struct.pack('>IIBBBBB', side, side, 8, 0, 0, 0, 0))
+                                     + struct.pack('>I', zlib.crc32(head)) + struct.pack('>I', 0) + b'IDAT' + struct.pack('>I', zlib.crc32(b'IDAT')))
+    said = refused(read_picture, tmp_path / 'a.png')
+    assert 'a.png' in said and 'more than 89 million pixels' in said and not recwarn.list
+
+
+def test_an_error_carries_path_and_reason_as_values(tmp_path):
+    "A path that looks like a sentence, and a reader whose error is no report on a file."
+    path = tmp_path / 'a.png: is fine. b'
+    path.write_bytes(b'')
+    from avgen_nb.urmp import read_all
+    assert list(read_all(read_picture, [path], report := Report())) == [] and report.bad == [(path, 'not a readable picture; give a png or jpg that opens')]
+    def broken(item): raise ValueError('a bug in the reader')
+    with pytest.raises(ValueError, match='a bug in the reader'): list(read_all(broken, [path], Report()))
+
+
+# batches: folders, names, disks
+
+def full(*a, **k): raise OSError(errno.ENOSPC, 'No space left on device')
+
+
+@pytest.fixture
+def notes(tmp_path):
+    "A run, a folder of three notes, and the call that draws them."
+    (tmp_path / 'run').mkdir(); (tmp_path / 'notes').mkdir()
+    tiny_run(tmp_path / 'run')
+    for name in ('b.wav', 'a.wav', 'c.wav'): write_sound(tmp_path / 'notes' / name, tone(300))
+    (tmp_path / 'notes' / 'read me.txt').write_text('notes'); (tmp_path / 'notes' / '.b.wav').write_text(''); (tmp_path / 'notes' / 'more').mkdir()
+    return tmp_path / 'notes', lambda *files: main(['picture', *map(str, files), '--model', str(tmp_path / 'run'), '--out', str(tmp_path / 'made')])
+
+
+def test_a_folder_stands_for_its_files(notes, tmp_path, capsys):
+    folder, draw = notes
+    assert draw(folder) == 0
+    out, err = capsys.readouterr()
+    assert [Path(line.split('\t')[0]).name for line in out.splitlines()] == ['a.wav', 'b.wav', 'c.wav'] and err == ''
+    assert sorted(p.name for p in (tmp_path / 'made').iterdir()) == ['a.png', 'b.png', 'c.png']
+
+
+def test_one_bad_path_does_not_end_the_batch(notes, tmp_path, capsys):
+    folder, draw = notes
+    (tmp_path / 'loop.wav').symlink_to('loop.wav'); os.mkfifo(tmp_path / 'pipe.wav'); (tmp_path / 'empty').mkdir()
+    names = ['x' * 300 + '.wav', tmp_path / 'loop.wav', tmp_path / 'pipe.wav', tmp_path / 'empty', '/dev/null', tmp_path / 'none.wav']
+    assert draw(*names, folder / 'a.wav') == 2
+    out, err = capsys.readouterr()
+    assert out.startswith(str(folder / 'a.wav')) and out.count('\n') == 1 and err.count('\n') == len(names) and 'Traceback' not in err
+    for name, line, words in zip(names, err.splitlines(), ('too long', 'leads back to itself', 'a pipe', 'is a folder', 'a device', 'no such sound file')):
+        assert str(name) in line and words in line
+    assert [p.name for p in (tmp_path / 'made').iterdir()] == ['a.png']
+
+
+def test_a_name_that_is_no_text(notes, tmp_path, capsys):
+    folder, draw = notes
+    try: shutil.copy(folder / 'a.wav', odd := os.fsdecode(os.fsencode(folder) + b'/o\xff.wav'))
+    except OSError: pytest.skip('this file system wants names that are text')
+    assert draw(odd, folder / 'a.wav') == 0
+    out, err = capsys.readouterr()
+    assert 'o\ufffd.wav\ttuba' in out and out.count('\n') == 2 and err == '' and len(list((tmp_path / 'made').iterdir())) == 2
+
+
+def test_a_name_that_is_too_long_for_its_result_is_told_and_skipped(notes, tmp_path, capsys):
+    folder, draw = notes
+    (tmp_path / 'x').mkdir()
+    for place in (folder, tmp_path / 'x'): shutil.copy(folder / 'a.wav', place / ('y' * 251 + '.wav'))   # the second becomes …y-2.png
+    assert draw(folder / ('y' * 251 + '.wav'), tmp_path / 'x' / ('y' * 251 + '.wav'), folder / 'a.wav') == 2
+    out, err = capsys.readouterr()
+    assert out.count('\n') == 2 and err.count('\n') == 1 and 'File name too long' in err
+    assert sorted(len(p.name) for p in (tmp_path / 'made').iterdir()) == [5, 255]
+
+
+def test_a_full_disk_under_out_is_one_sentence_and_leaves_nothing(notes, tmp_path, capsys, monkeypatch):
+    folder, draw = notes
+    monkeypatch.setattr(os, 'fsync', full)
+    assert draw(folder) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and err == f'avgen: {tmp_path / "made" / "a.png"}: No space left on device.\n' and list((tmp_path / 'made').iterdir()) == []
+
+
+def test_a_full_disk_under_a_sound_or_a_model(tmp_path, monkeypatch):
+    recipe = tiny_run(tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    monkeypatch.setattr(os, 'fsync', full); monkeypatch.setattr(Path, 'write_bytes', full)
+    for write, name in ((lambda p: write_sound(p, tone(300)), 'a.wav'), (lambda p: save_nets(p, dict(G=Decoder(PICTURE, 74, 2)), {}), 'model.safetensors')):
+        with pytest.raises(OSError) as e: write(tmp_path / name)
+        assert e.value.errno == errno.ENOSPC and e.value.filename == str(tmp_path / name)
+    monkeypatch.undo()
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_full_disk_under_a_store_names_it(tmp_path, monkeypatch):
+    from avgen_nb.urmp import prepare
+    root = write_world(tmp_path / 'world')
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError) as e: prepare(root, tmp_path / 'store', progress=False, workers=0)
+    assert e.value.errno == errno.ENOSPC and e.value.filename.startswith(str(tmp_path / 'store'))
+    assert not [p for p in (tmp_path / 'store').iterdir() if p.name.startswith('.')]
+    monkeypatch.undo()
+    assert len(load_urmp(prepare(root, tmp_path / 'store', progress=False, workers=0))) == 3, 'once there is room it goes on'
+
+
+def test_a_full_disk_under_the_cache_is_a_warning(tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+    from avgen_nb import judges, orchestra, probes
+    monkeypatch.setenv('AVGEN_CACHE', str(tmp_path))
+    def broken(arrays, path): Path(path).write_bytes(b'half'); raise SafetensorError('I/O error: No space left on device (os error 28)')
+    monkeypatch.setattr('safetensors.numpy.save_file', broken)
+    monkeypatch.setattr(orchestra, '_gather', lambda plan, items: dict(label=np.arange(3)))
+    with pytest.warns(UserWarning, match='orchestra-small.* could not be kept .*No space left'): arrays = orchestra.build_orchestra('small', progress=False)
+    assert arrays['label'].tolist() == [0, 1, 2] and list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(os, 'fsync', full)
+    for keep in (lambda p: save_judge(Judge(3, ('a', 'b'), 'picture', width=2), p), ):
+        with pytest.warns(UserWarning, match='judge.safetensors could not be kept .No space left'): orchestra.keep(lambda: keep(tmp_path / 'judge.safetensors'), tmp_path / 'judge.safetensors')
+    assert list(tmp_path.iterdir()) == [] and judges.keep is probes.keep is orchestra.keep
+
+
+def test_the_names_there_are(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('s2i-c', 'S2I-C', 'nothing'):
+        assert main(['picture', 'a.wav', '--model', name]) == 2
+        err = capsys.readouterr().err
+        assert err.count('\n') == 1 and name in err and all(n in err for n in ('S2I-C+guide', 'I2S+guide', 'CMCGAN+guide/sound-picture'))
+    write_sound('a.wav', tone(300))
+    assert main(['picture', 'a.wav', '--model', 's2i-c+GUIDE']) == 0 and main(['picture', 'a.wav', '--model', 'cmcgan+guide']) == 0

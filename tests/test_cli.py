@@ -30,6 +30,7 @@ def calls(monkeypatch):
     monkeypatch.setattr(cmcgan, 'trainer_of', trainer_of)
     fake.open_data = note('open_data', 'pairs')
     fake.evaluate_run = note('evaluate_run', [])
+    fake.load_run = lambda folder: SimpleNamespace(folder=folder, meta=dict(opened=dict(data='orchestra')))
     monkeypatch.setitem(sys.modules, 'avgen_nb.cgan', fake)
     monkeypatch.setattr('avgen_nb.cgan', fake, raising=False)
     return noted
@@ -45,6 +46,15 @@ def calls(monkeypatch):
     (['train', 'S2I-C+guide', '--minutes', 'nan'], 'nan'),
     (['train', 'S2I-C+guide', '--minutes', '-1'], '-1'),
     (['train', 'S2I-C+guide', '--seed', 'x'], '--seed'),
+    (['train', 'S2I-C+guide', '--seed', '-1'], "'-1' is no seed"),
+    (['train', 'S2I-C+guide', '--seed', str(2**63)], f"'{2**63}' is no seed; give a whole number from 0 to {2**63 - 1}"),
+    (['demo', '--seed', '1e3'], "'1e3' is no seed"),
+    (['export', 'x', '--seed', '9' * 5000], 'is no seed'),
+    (['picture', 'a.wav', '--seed', '-3'], "'-3' is no seed"),
+    (['sound', 'a.png', '--seed', str(2**64)], 'is no seed'),
+    (['evaluate', '.', '--split', 'train'], "invalid choice: 'train'"),
+    (['evaluate', '.', '--split', 'exam', '--size', 'small'], '--split exam is a world of its own'),
+    (['evaluate', '.', '--split', 'exam', '--data', 'D'], '--split exam is a world of its own'),
     (['train', 'S2I-C+guide', '--budget', 'week'], 'week'),
     (['train', 'S2I-C+guide', '--data', 'orchestra', '--sounds', 'a', '--pictures', 'b'], 'exclude each other'),
     (['train', 'S2I-C+guide', '--sounds', 'a'], '--sounds needs --pictures'),
@@ -110,7 +120,7 @@ def test_resume_wants_a_run(calls, capsys, tmp_path):
 
 def test_evaluate_prints_and_appends(calls, capsys, tmp_path):
     from avgen_nb.metrics import Row, read_rows
-    sys.modules['avgen_nb.cgan'].evaluate_run = lambda folder, data: [Row('S2I-C+guide', metric='balanced_accuracy', value=.9)]
+    sys.modules['avgen_nb.cgan'].evaluate_run = lambda run, data, split: [Row('S2I-C+guide', metric='balanced_accuracy', value=.9)]
     assert cli.main(['evaluate', str(tmp_path)]) == cli.main(['evaluate', str(tmp_path)]) == 0
     assert 'balanced_accuracy' in capsys.readouterr().out
     assert len(read_rows(tmp_path/'results.jsonl')) == 2
@@ -118,9 +128,45 @@ def test_evaluate_prints_and_appends(calls, capsys, tmp_path):
 
 def test_evaluate_opens_data_only_when_told_to(calls, tmp_path):
     seen = []
-    sys.modules['avgen_nb.cgan'].evaluate_run = lambda folder, data: seen.append(data) or []
-    assert cli.main(['evaluate', str(tmp_path)]) == cli.main(['evaluate', str(tmp_path), '--data', 'D']) == 0
-    assert seen == [None, 'pairs'] and [c[2]['data'] for c in calls] == ['D']
+    sys.modules['avgen_nb.cgan'].evaluate_run = lambda run, data, split: seen.append((data, split)) or []
+    assert cli.main(['evaluate', str(tmp_path)]) == cli.main(['evaluate', str(tmp_path), '--data', 'D', '--split', 'dev']) == 0
+    assert cli.main(['evaluate', str(tmp_path), '--split', 'exam']) == 0
+    assert seen == [(None, 'test'), ('pairs', 'dev'), (None, 'exam')] and [c[2]['data'] for c in calls] == ['D']
+
+
+def test_rows_say_which_data_were_named(calls, tmp_path):
+    from avgen_nb.metrics import Row, read_rows
+    sys.modules['avgen_nb.cgan'].evaluate_run = lambda run, data, split: [Row('S2I-C+guide', data='as trained', metric='balanced_accuracy', value=.9)]
+    for more in ([], ['--size', 'small'], ['--data', 'D'], ['--sounds', 'S', '--pictures', 'orchestra']): assert cli.main(['evaluate', str(tmp_path), *more]) == 0
+    assert [r.data for r in read_rows(tmp_path/'results.jsonl')] == ['as trained', 'orchestra small', 'D', 'S']
+
+
+@pytest.mark.parametrize('text', [b'no json\n', b'{"system": "a"\n', b'[1]\n', b'\xff\xfe\x00', b'{"other": 1}\n'])
+def test_results_of_something_else_are_named_and_left_alone(calls, capsys, tmp_path, text):
+    (tmp_path/'results.jsonl').write_bytes(text)
+    sys.modules['avgen_nb.cgan'].evaluate_run = lambda *a, **k: pytest.fail('scored before the file was looked at')
+    assert str(tmp_path/'results.jsonl') in refused(capsys, 'evaluate', tmp_path)
+    assert (tmp_path/'results.jsonl').read_bytes() == text
+
+
+def test_a_run_that_does_not_say_its_data(calls, capsys, tmp_path):
+    sys.modules['avgen_nb.cgan'].load_run = lambda folder: SimpleNamespace(meta={})
+    assert '--data' in refused(capsys, 'evaluate', tmp_path) and cli.main(['evaluate', str(tmp_path), '--data', 'D']) == 0
+
+
+def test_a_long_batch_shows_a_count_and_the_time_left(monkeypatch, capsys):
+    import io
+    class Terminal(io.StringIO):
+        def isatty(self): return True
+    monkeypatch.setattr(sys, 'stderr', screen := Terminal())
+    with cli.count(7, after=0) as bar:
+        for _ in range(7): bar.update(); bar.refresh()
+    assert '3/7' in screen.getvalue() and '<' in screen.getvalue()   # done, and elapsed<left
+    assert cli.count(1, 0).disable and not cli.count(2, 0).disable
+    with cli.count(7) as bar: before = len(screen.getvalue()); bar.update(7)
+    assert len(screen.getvalue()) == before, 'a short one shows nothing'
+    monkeypatch.setattr(sys, 'stderr', io.StringIO())
+    assert cli.count(7, 0).disable, 'nor does one that nobody looks at'
 
 
 def test_demo_and_export_are_thin(monkeypatch, tmp_path, capsys):

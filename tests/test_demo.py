@@ -43,7 +43,7 @@ def frames(n): return (np.arange(n, dtype=np.uint8)[:, None, None, None] * 4 + n
 def tile(**k): return Tile(frames(3)[2], k.pop('caption', 'made'), **k)
 def case(label='double_bass'): return Case(label, tile(wave=tone(220)), (tile(judged=label, probability=.9), tile(judged='tuba', probability=.6)), tile())
 def film(n=23): return Film('A <film>', 'text', {'made': frames(n), 'true': frames(n)}, {'one': tone(330, n / 10), 'two': tone(440, n / 10)})
-def rows(): return [Row('S2I-C+guide', 'sound → picture', 'orchestra', 'test', 'balanced_accuracy', .93, .9, .96, 3640, .99, 1 / 13, '.7556'),
+def rows(): return [Row('S2I-C+guide', 'sound → picture', 'orchestra', 'test', 'balanced_accuracy', .93, .9, .96, 3640, ceiling=.99, chance=1 / 13, paper='.7556'),
                     Row('S2I-C+guide', 'sound → picture', 'orchestra', 'test', 'kid_judge', .0123, paper='.7556')]
 
 
@@ -76,6 +76,20 @@ def test_figures_come_from_the_rows():
     assert text.count('<tbody') == 1 and text.count('<svg') == 1
     assert '93%' in demo.gallery_html([vars(r) for r in rows()]) and demo.number(None) == '–'
     assert [demo.number(x) for x in (.12345, 12.345, 1234.5, '.5', '<a>')] == ['0.123', '12.3', '1,234', '0.500', '&lt;a&gt;']
+
+
+def test_a_papers_figure_is_explained_only_where_one_stands():
+    ours = [{**vars(r), 'paper': None, 'seeds': 1, 'seed': 3, 'songs': 78} for r in rows()]
+    text = demo.gallery_html(ours)
+    assert '<b>Paper</b>' not in text and '<b>Paper</b>' in demo.gallery_html([vars(r) for r in rows()])
+    assert 'S2I-C + guide' in text and '78 songs' in text and 'one seed: 3' in text
+    assert '3 seeds' in demo.gallery_html([{**r, 'seeds': 3} for r in ours])
+
+
+def test_a_broken_mark_is_a_sentence(tmp_path):
+    demo.claim(tmp_path/'demo', seed=0)
+    (tmp_path/'demo'/'demo.json').write_text('{"seed"')
+    with pytest.raises(ValueError, match='other settings'): demo.claim(tmp_path/'demo', seed=0)
 
 
 def test_a_hostile_label_stays_text():

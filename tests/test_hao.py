@@ -81,6 +81,12 @@ def test_a_gap_is_the_difference_and_pairing_narrows_it():
     assert again == pytest.approx((value, low, high)), 'seeds do not multiply songs'
 
 
+def test_a_gap_over_one_song_of_one_seed_has_no_interval():
+    true, ours, theirs, song = torch.zeros(8).long(), torch.tensor([0] * 6 + [1] * 2), torch.tensor([0] * 4 + [1] * 4), torch.zeros(8).long()
+    with pytest.warns(UserWarning, match='one song'): value, low, high = paired_gap(true, ours, theirs, song)
+    assert value == .25 and low != low and high != high
+
+
 def test_a_gap_of_several_seeds_is_as_wide_as_the_seeds_are_apart():
     "Three seeds .18 apart, as CMCGAN+guide's are: songs alone do not say so."
     g = torch.Generator().manual_seed(2)

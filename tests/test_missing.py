@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from avgen_nb import missing
+from avgen_nb.hao import paired_gap
 from avgen_nb.judges import balanced_accuracy
 from avgen_nb.missing import MISSING, PARTNERS, SAW, WAYS, WORKS, Fusion, FusionTask, Lab
 from avgen_nb.nets import PICTURE, SOUND
@@ -129,9 +130,9 @@ answers = st.lists(st.integers(0, 2), min_size=36, max_size=36).map(torch.tensor
 @given(answers, answers)
 def test_gain_is_the_difference(before, after):
     true, songs = torch.arange(3).repeat_interleave(12), torch.arange(36) // 4
-    value, low, high = missing.paired_gap(true, after, before, songs)
+    value, low, high = paired_gap(true, after, before, songs)
     assert value == pytest.approx(balanced_accuracy(true, after, 3) - balanced_accuracy(true, before, 3)) and low <= high
-    back = missing.paired_gap(true, before, after, songs)
+    back = paired_gap(true, before, after, songs)
     assert back == pytest.approx((-value, -high, -low))
 
 
@@ -140,7 +141,7 @@ def test_a_paired_gain_is_surer_than_two_intervals():
     true, songs = torch.zeros(400).long(), torch.arange(400) // 20
     at = torch.arange(400) % 20
     before, after = ((at >= songs % 10 + k).long() for k in (1, 3))
-    value, low, high = missing.paired_gap(true, after, before, songs)
+    value, low, high = paired_gap(true, after, before, songs)
     assert low > 0 and np.isclose(value, .1) and high - low < .01
 
 
