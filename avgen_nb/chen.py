@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EFFORTS', 'REPRESENTATIONS', 'PLANS', 'PAPER_TABLE_1', 'CHEN_S2I_A', 'SYSTEMS', 'STEADY', 'CURVES', 'PAPER_CURVE',
-           'CAUSES', 'POSED', 'POSE_METRICS', 'LEDGER', 'HEAD', 'ASSUMED', 'choose', 'seed_rows', 'Effort',
-           'standardised', 'waves_of_orchestra', 'waves_of_files', 'heard_as', 'modality_of', 'named', 'classifier',
+           'CAUSES', 'POSED', 'POSE_METRICS', 'LEDGER', 'HEAD', 'ASSUMED', 'seed_rows', 'Effort', 'standardised',
+           'waves_of_orchestra', 'waves_of_files', 'heard_as', 'modality_of', 'named', 'classifier',
            'representation_rows', 'AutoencoderTask', 'System', 'kept', 'encoder_for_system', 'thin', 'judged_by',
            'taken_for', 'train_system', 'table_rows', 'variant_rows', 'curve_rows', 'longest', 'budgets_in', 'merged',
            'curve_lines', 'curve_figure', 'per_clip', 'in_decibels', 'SquareGAN', 'PaperJudge', 'Cause', 'cause_rows',
@@ -13,7 +13,7 @@ __all__ = ['EFFORTS', 'REPRESENTATIONS', 'PLANS', 'PAPER_TABLE_1', 'CHEN_S2I_A',
            'assumptions']
 
 # %% ../nbs/10b_chen.ipynb #00000004
-import argparse, copy, hashlib, inspect, json, re
+import argparse, hashlib, inspect, json, re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
@@ -33,29 +33,8 @@ from .probes import probe_for, score_probe
 from .rating import PAPER_MEANS
 from .show import in_notebook
 from .sound import cqt, lms, mel, mfcc, stft
-from .training import describe, everywhere, fit, is_first, load_nets, save_nets, seeded, wait_for_all
+from .training import choose, describe, everywhere, fit, is_first, load_nets, save_nets, seeded, wait_for_all
 from .urmp import read_windows
-
-# %% ../nbs/10b_chen.ipynb #0000000a
-def choose(
-    task,             # for `fit`
-    name,             # of its net to keep, or names of several
-    score,            # frozen net (or nets) → number, on development songs; higher is better
-    steps: int,       # how long
-    looks: int = 8,   # how often to look
-    **options,        # of `fit`
-):
-    "A `Run` whose `averages[name]` is the net that was best on development songs; its `samples` are the looks, (step, score)."
-    best, names = {}, (name,) if isinstance(name, str) else name
-    def look(nets):
-        kept = {k: copy.deepcopy(nets[k]).cpu().eval().requires_grad_(False) for k in names}
-        value = score(*kept.values())
-        if not best or value > best['value']: best.update(value=value, nets=kept)
-        return value
-    task.sample = look
-    run = fit(task, steps=steps, sample_every=max(1, steps // looks), **options)
-    run.averages |= best['nets']
-    return run
 
 # %% ../nbs/10b_chen.ipynb #0000000f
 def seed_rows(

@@ -236,6 +236,24 @@ def test_the_run_keeps_what_was_best_on_dev(data, jury, tmp_path):
     assert chen.balanced_accuracy(true, found, 3) == pytest.approx(max(v for _, v in run.samples))
 
 
+def test_a_killed_system_goes_on_with_the_best_net_so_far(data, jury, tmp_path, monkeypatch):
+    "The best look comes before the kill; after the restart it is still the one that is kept."
+    system = replace(SYSTEMS['S2I-C+guide'], recipe=replace(SYSTEMS['S2I-C+guide'].recipe, **TINY))
+    def train(out, kill):
+        looks = []
+        def score(model):
+            looks.append(0)
+            if kill and len(looks) == kill: raise KeyboardInterrupt
+            return float(model.G.lay.weight.abs().sum()) * -1      # the first look is the best: weights grow
+        return chen.train_system(system, data, out, replace(EFFORT, epochs=2, looks=4), jury, shelf=tmp_path/'encoders', score=score)
+    monkeypatch.setattr('avgen_nb.training.Keeper.look', lambda self, loop: self.save(loop))     # a checkpoint after every step
+    whole, run = train(tmp_path/'whole', None)
+    with pytest.raises(KeyboardInterrupt): train(tmp_path/'cut', 3)
+    on, again = train(tmp_path/'cut', None)
+    assert len(run.samples) == 4 and again.samples == run.samples
+    assert all(torch.equal(a, b) for a, b in zip(whole.G.state_dict().values(), on.G.state_dict().values()))
+
+
 def test_autoencoder_learns_no_names(data):
     "Labels may be anything: the code is the same."
     def code(pairs):
