@@ -270,7 +270,8 @@ class CrossModalGAN:
         far = (fake.float() - real).abs().mean()
         more, losses = self.recipe.match * (1 - .8 * loop.fraction) * far, dict(D=loss_d, G=loss_g, far=far)
         if self.recipe.guide:
-            with loop.autocast(): named = self.guide(self.target.vary(fake, loop, self.recipe.guide_vary))
+            seen = self.target.vary(fake.float(), loop, self.recipe.guide_vary)
+            with loop.autocast(): named = self.guide(seen)
             losses['named'] = naming_loss(named, label, pitch[0] if pitch else None, self.recipe)
             more = more + self.recipe.guide * losses['named']
         loop.update('G', loss_g + more)

@@ -309,7 +309,8 @@ class CMCGAN:
 
     def named(self, made, label, loop):
         "What frozen classifiers say of both that crossed."
-        with loop.autocast(): answers = [self.guides[m](MODALITIES[m].vary(x, loop, 1.)) for m, x in made.items()]
+        seen = {m: MODALITIES[m].vary(x.float(), loop, 1.) for m, x in made.items()}
+        with loop.autocast(): answers = [self.guides[m](x) for m, x in seen.items()]
         return sum(naming_loss(a, label, None, self.recipe.way(*WAYS[0])) for a in answers)
 
 # %% ../nbs/11_cmcgan.ipynb #0000005c

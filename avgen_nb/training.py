@@ -992,7 +992,7 @@ def own_settings(
 
 # %% ../nbs/07_training.ipynb #00000095
 def fit(
-    task,              # nets, optimizers, averaged, draw(loop), step(batch, loop); if it likes: sample(nets), describe()
+    task,              # nets, optimizers, averaged, draw(loop), step(batch, loop); if it likes: sample(nets), describe(), memory
     *,
     steps=None,        # budget in steps …
     minutes=None,      # … or minutes; with both, whichever ends first
@@ -1077,6 +1077,7 @@ def agree(
     same_everywhere([looks], place)
     return [(int(step), value) for step, value in looks.tolist()]
 
+# %% ../nbs/07_training.ipynb #d7a0c015
 def choose(
     task,             # for `fit`
     name,             # of its net to keep, or names of several
