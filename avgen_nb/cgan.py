@@ -8,8 +8,8 @@ __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDE
            'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'numbers_of', 'encoder_for',
            'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
            'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of',
-           'finish_run', 'keep_run', 'recipe_from', 'nets_of', 'jury_of', 'load_run', 'scored_pairs', 'evaluate_run',
-           'shipped_folder', 'shipped_names', 'shipped']
+           'finish_run', 'keep_run', 'recipe_from', 'nets_of', 'jury_of', 'load_run', 'scored_pairs', 'real_and_made',
+           'evaluate_run', 'shipped_folder', 'shipped_names', 'shipped']
 
 # %% ../nbs/10_cgan.ipynb #00000004
 import json, math, os, time
@@ -65,7 +65,7 @@ GAMES = {'gan-cls': (gan_cls_d, gan_cls_g), 'hinge': (hinge_d, hinge_g)}
 # %% ../nbs/10_cgan.ipynb #00000028
 @dataclass(frozen=True)
 class Recipe:
-    "Every number of one model; the defaults are the paper's S2I-C. Comments say *paper* (Chen et al. 2017), *assumption*, or *ours*, which no paper's recipe uses."
+    "Every number of one model, by default the paper's S2I-C: *paper* (Chen et al. 2017), *assumption*, or *ours*, in no paper's recipe."
     name: str
     source: str                    # what is given: 'sound' or 'picture'
     target: str                    # what is made
@@ -158,7 +158,8 @@ class EncoderTask:
     def __init__(self, modality, recipe, pairs):
         self.modality, self.recipe, self.pairs = modality, recipe, pairs
         if len(pairs.present) < 2 and 'instrument' in (recipe.aim, recipe.wrong):
-            raise ValueError(f"{recipe.name} tells instruments apart, and these pairs are all of one, '{pairs.classes[int(pairs.present[0])]}': give at least two.")
+            one = pairs.classes[int(pairs.present[0])]
+            raise ValueError(f"{recipe.name} tells instruments apart, and these pairs are all of one, '{one}': give at least two.")
         if recipe.aim == 'pitch' and 'pitch' not in pairs.truth:
             raise ValueError(f"{recipe.name} teaches its encoder the pitch, which these pairs do not know: use a recipe with aim='instrument'.")
         E = encoder_for(modality, recipe, pairs.classes)
@@ -469,7 +470,7 @@ def load_run(
 PAPER = {('S2I-C', 'train'): '.8737', ('S2I-C', 'test'): '.7556', ('S2I-A', 'train'): '.1063', ('S2I-A', 'test'): '.1095',   # Table 5
          ('S2I-N', 'train'): '.1262', ('S2I-N', 'test'): '.1232', ('I2S', 'test'): '.1117'}                                # I2S: as CMCGAN's paper quotes it
 
-# %% ../nbs/10_cgan.ipynb #00000058
+# %% ../nbs/10_cgan.ipynb #b1000003
 def scored_pairs(
     run,          # a `Generator`
     data=None,    # splits; none: those it was trained with
@@ -478,13 +479,25 @@ def scored_pairs(
     "The pairs that score a run, and what their data are called."
     opened = run.meta.get('opened')
     if opened is None and (data is None or split == 'exam'):
-        raise ValueError(f'This {run.recipe.name} does not say what it was trained on: give the data to score it with, and a split of theirs.')
+        raise ValueError(f'This {run.recipe.name} does not say what it was trained on: give the data to score it with.')
     source = '' if opened is None else opened.get('sounds') or opened.get('data', 'orchestra')
     if split == 'exam' and source != 'orchestra':
-        raise ValueError(f'This {run.recipe.name} was trained on {source}, and the exam is of the built-in orchestra: score another split.')
+        raise ValueError(f'{run.recipe.name} was trained on {source}, and the exam is of the built-in orchestra: score another split.')
     from avgen_nb.pairs import exam_pairs
-    pairs = exam_pairs() if split == 'exam' else (data or open_data(**opened))[split]
-    return of_instrument(pairs, run.meta.get('only'), run.recipe), source + ' exam' * (split == 'exam')
+    data = dict(exam=exam_pairs()) if split == 'exam' else data or open_data(**opened)
+    if split not in data: raise ValueError(f"There is no split '{split}' in these data; choose one of {', '.join(data)}.")
+    return of_instrument(data[split], run.meta.get('only'), run.recipe), source + ' exam' * (split == 'exam')
+
+# %% ../nbs/10_cgan.ipynb #00000058
+def real_and_made(
+    run,          # a `Generator`
+    pairs,        # Pairs
+    seed=0,       # of the choice, and of z
+    most=4000,    # so many pairs are enough
+):                # two (N, *target.shape), and the song of each
+    "The items themselves, for what needs no judge: some pairs, if there are very many."
+    some = pairs.subset(torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:most].sort().values.to(pairs.device))
+    return some.over(lambda batch: getattr(batch, run.target.name)), run.over(some, lambda made: made, seed), some.songs.cpu()
 
 def evaluate_run(
     run,                  # a `Generator`, or the folder of a run
@@ -497,21 +510,18 @@ def evaluate_run(
     from avgen_nb.metrics import Row, cloud_rows, device_name, item_rows, judge_labels
     run = run if isinstance(run, Generator) else load_run(run)
     pairs, source = scored_pairs(run, data, split)
-    jury, m, songs = run.jury, run.meta, pairs.songs.cpu()
-    made = run.over(pairs, jury.features, seed)
-    real = pairs.over(lambda batch: jury.features(getattr(batch, run.target.name)))
+    jury, m, name, songs = run.jury, run.meta, run.recipe.name, pairs.songs.cpu()
+    context = dict(system=name, direction=f'{run.source.name} → {run.target.name}', data=source, split=split, n=len(pairs), seeds=1,
+        steps=m.get('steps'), minutes=m.get('minutes'), device=m.get('device') or device_name(), version=m.get('version', ''))
+    made, real = run.over(pairs, jury.features, seed), pairs.over(lambda batch: jury.features(getattr(batch, run.target.name)))
     true = judge_labels(jury, pairs.labels, pairs.classes)
     said, known = (jury.classify(x.to(home_of(jury))).argmax(1).cpu() for x in (made, real))
-    context = dict(system=run.recipe.name, direction=f'{run.source.name} → {run.target.name}', data=source, split=split, n=len(pairs),
-        seeds=1, steps=m.get('steps'), minutes=m.get('minutes'), device=m.get('device') or device_name(), version=m.get('version', ''))
     value, low, high = song_interval(true, said, songs, seed)
-    right = Row(metric='balanced_accuracy', value=value, low=low, high=high, ceiling=balanced_accuracy(true, known, len(jury.classes)),
-        chance=chance(len(jury.classes)), majority=majority(true), songs=len(songs.unique()), paper=PAPER.get((run.recipe.name, split)), **context)
-    clouds = cloud_rows(real, made, true, true, songs, songs, seed, **context)
-    some = pairs.subset(torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:4000].sort().values.to(pairs.device))
-    show = (some.over(lambda batch: getattr(batch, run.target.name)), run.over(some, lambda made: made, seed))
-    items = item_rows(*show, some.songs, run.target.hear, seed, **context | dict(n=len(some)))
-    return [replace(r, seed=m.get('seed')) for r in [right, *clouds, *items]]
+    rows = [Row(metric='balanced_accuracy', value=value, low=low, high=high, songs=len(songs.unique()), paper=PAPER.get((name, split)),
+        ceiling=balanced_accuracy(true, known, len(jury.classes)), chance=chance(len(jury.classes)), majority=majority(true), **context)]
+    rows += cloud_rows(real, made, true, true, songs, songs, seed, **context)
+    rows += item_rows(*real_and_made(run, pairs, seed), run.target.hear, seed, **context | dict(n=min(len(pairs), 4000)))
+    return [replace(r, seed=m.get('seed')) for r in rows]
 
 # %% ../nbs/10_cgan.ipynb #00000068
 def shipped_folder(

@@ -371,7 +371,8 @@ def curve_rows(
     context = dict(system=system.name, direction='sound → picture', split='dev', seed=0, seeds=1, version=__version__, minutes=run.minutes,
         data=f'{source}, 1 pair in {every}, budget {effort.name}', device=device_name(run.device))
     seen = ceiling_of(jury, dev := thin(data['dev'], 4))
-    looks = [Row(metric='dev_accuracy', value=v, steps=step, n=len(dev), ceiling=seen['value'], chance=seen['chance'], **context) for step, v in run.samples]
+    beside = dict(n=len(dev), ceiling=seen['value'], chance=seen['chance'], majority=seen['majority'])
+    looks = [Row(metric='dev_accuracy', value=v, steps=step, **beside, **context) for step, v in run.samples]
     return [Row(metric='steps_per_epoch', value=len(data['train']) / system.recipe.batch, **context)] + looks
 
 # %% ../nbs/10b_chen.ipynb #00000046
@@ -541,7 +542,8 @@ def pose_rows(
     test, rows = of_instrument(data['test'], instrument, S2I_POSE_GUIDED), []
     for name, model in models.items():
         rows += score_probe(model, test, probes[model.target.name], system=name, split='test', version=__version__)
-    return [replace(r, seeds=1, data=f'{source} {instrument}, budget {effort.name}') for r in rows if r.data == 'orchestra' and r.metric in POSE_METRICS]
+    told = dict(seeds=1, data=f'{source} {instrument}, budget {effort.name}')
+    return [replace(r, **told) for r in rows if r.data == 'orchestra' and r.metric in POSE_METRICS]
 
 # %% ../nbs/10b_chen.ipynb #00000060
 def experiments(
@@ -561,8 +563,9 @@ def experiments(
     def why(name): return cause_rows(name, data, replace(effort, epochs=effort.epochs / 2), shelf, source)
     def trained(name):
         folder, s = place/name/'seed-0', SYSTEMS[name]
-        if not everywhere((folder/'model.safetensors').exists()): train_system(s, data, folder, effort, judge(s.recipe.target), 0, shelf, opened)
-        return judged_by(load_run(folder), judge(s.recipe.target))
+        jury = judge(s.recipe.target)
+        if not everywhere((folder/'model.safetensors').exists()): train_system(s, data, folder, effort, jury, 0, shelf, opened)
+        return judged_by(load_run(folder), jury)
     def pose(name): return pose_rows(name, data, place/'pose', effort, {k: trained(k) for k in ('S2I-C+guide', 'I2S+guide')}, source, shelf)
     known = not data or 'keypoints' in data['train'].truth
     return {f'table-1 {k}': lambda k=k: hear(k) for k in REPRESENTATIONS} | {f'table-5 {k}': lambda s=s: play(s) for k, s in SYSTEMS.items()} | \
@@ -662,7 +665,7 @@ def ledger(
 
 # %% ../nbs/10b_chen.ipynb #0000006f
 ASSUMED = (
-    'φ is read inside the classifier\'s head: 128 units → φ (64) → ReLU → names; the paper\'s figure shows φ as a branch of the 128 units, beside their way to the names.',
+    'φ is read inside the classifier: 128 units → φ (64) → ReLU → names; in the paper\'s figure φ branches off the 128 units, beside the names.',
     'Table 1: max pools of 2×2 after every convolution; the paper draws none.',
     'Table 1: magnitudes of the STFT up to bin 512, powers of the mel bands, 84 bands of CQT from C1, 20 MFCC; every band standardised over training sounds.',
     'S2I-A: the sound encoder learns to reconstruct its LMS (squared error) and its 64 numbers are φ; the other reading, a generator trained with squared error, is not built.',

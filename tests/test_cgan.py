@@ -284,6 +284,7 @@ def test_a_model_that_says_nothing_of_itself_wants_the_data(data, no_items):
     model = a_model(data, meta=dict(other=1))
     for split in ('test', 'exam'):
         with pytest.raises(ValueError, match='does not say what it was trained on'): cgan.evaluate_run(model, split=split)
+    with pytest.raises(ValueError, match="no split 'valid'.*train, dev, test"): cgan.evaluate_run(model, data, 'valid')
     row = cgan.evaluate_run(model, data)[0]
     assert (row.seed, row.steps, row.minutes, row.data) == (None, None, None, '') and row.n == N
 
