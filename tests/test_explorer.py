@@ -427,6 +427,7 @@ def test_a_run_that_is_trained_anew_is_seen_anew(tmp_path):
     keep_run(name, new)
     assert (explore(name)[1].image != before).any() and explore_models(names=[name])[1].image.std() != before.std()
     shutil.copy(HOME/'I2S+guide/model.safetensors', tmp_path/'mine')   # another direction altogether
+    (tmp_path/'mine/judge.safetensors').unlink()
     assert name in models_here('picture', places=(tmp_path,)) and name not in models_here(places=(tmp_path,))
 
 
