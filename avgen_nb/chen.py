@@ -9,12 +9,12 @@ __all__ = ['EFFORTS', 'REPRESENTATIONS', 'PLANS', 'PAPER_TABLE_1', 'CHEN_S2I_A',
            'representation_rows', 'AutoencoderTask', 'System', 'kept', 'encoder_for_system', 'thin', 'judged_by',
            'taken_for', 'train_system', 'table_rows', 'variant_rows', 'curve_rows', 'longest', 'budgets_in', 'merged',
            'curve_lines', 'curve_figure', 'per_clip', 'in_decibels', 'SquareGAN', 'PaperJudge', 'Cause', 'cause_rows',
-           'pose_system', 'pose_rows', 'experiments', 'run_all', 'run_budget', 'main', 'ledger_line', 'ledger',
+           'pose_system', 'pose_rows', 'experiments', 'run_all', 'claim', 'run_budget', 'main', 'ledger_line', 'ledger',
            'assumptions']
 
 # %% ../nbs/10b_chen.ipynb #00000004
 import argparse, hashlib, inspect, json, re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 import numpy as np
@@ -33,7 +33,7 @@ from .probes import probe_for, score_probe
 from .rating import PAPER_MEANS
 from .show import in_notebook
 from .sound import cqt, lms, mel, mfcc, stft
-from .training import choose, describe, everywhere, fit, is_first, load_nets, save_nets, seeded, wait_for_all
+from .training import choose, describe, everywhere, fit, is_first, load_nets, save_nets, seeded, wait_for_all, write_atomic
 from .urmp import read_windows
 
 # %% ../nbs/10b_chen.ipynb #0000000f
@@ -593,6 +593,17 @@ def run_all(
     return rows
 
 # %% ../nbs/10b_chen.ipynb #00000064
+def claim(
+    out,      # folder of experiments
+    module,   # whose, as in 'chen'
+    facts,    # what decides their rows, as JSON says it
+):
+    "Take a folder for experiments of these facts; one that holds others is refused."
+    path, text = Path(out)/f'{module}.json', json.dumps(facts, indent=1)
+    if everywhere(path.is_file()) and path.read_text() != text:
+        raise ValueError(f'{out} holds experiments of other data or of another effort ({path.name} in it says which): name another folder with --out')
+    write_atomic(path, text.encode())
+
 def run_budget(
     module,       # name, as in 'chen'
     paper,        # name, as in 'chen2017'
@@ -613,8 +624,9 @@ def run_budget(
     opened = dict(data=a.data, size=effort.size)
     data = {} if a.list else open_data(**opened)
     plan = {k: v for k, v in experiments(data, effort, out, opened).items() if any(part in k for part in a.only.split(','))}
-    if a.list: print(*plan, sep='\n')
-    else: print(f'{len(run_all(plan, out, lambda s: print(s, flush=True)))} rows in {out}/rows.jsonl')
+    if a.list: print(*plan, sep='\n'); return 0
+    claim(out, module, dict(effort=asdict(effort), data={k: p.identity for k, p in data.items()}))
+    print(f'{len(run_all(plan, out, lambda s: print(s, flush=True)))} rows in {out}/rows.jsonl')
     return 0
 
 def main(argv=None) -> int:

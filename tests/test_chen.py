@@ -389,3 +389,13 @@ def test_assumptions_name_what_the_paper_does_not_give():
     text = '\n'.join(chen.assumptions())
     for name in ('batch', 'rates', 'betas', 'encoder_rate', 'spectral'): assert f'{name} = ' in text
     assert 'φ is read inside' in text and 'z = 10' not in text and 'S2I-A' in text
+
+
+def test_a_folder_of_experiments_is_of_one_data_and_one_effort(tmp_path, monkeypatch, capsys):
+    made = lambda seed: {k: made_up_pairs(seed) for k in ('train', 'dev', 'test')}
+    monkeypatch.setattr(chen, 'experiments', lambda data, effort, out, opened: {'a': lambda: [Row('x', value=float(data['train'].sounds.float().mean()))]})
+    run = lambda: chen.run_budget('chen', 'chen2017', '', EFFORTS, chen.experiments, ['--budget', 'test', '--out', str(tmp_path)])
+    monkeypatch.setattr(chen, 'open_data', lambda **k: made(0))
+    assert run() == 0 and run() == 0, 'the same again goes on'
+    monkeypatch.setattr(chen, 'open_data', lambda **k: made(1))
+    with pytest.raises(ValueError, match='other data or of another effort.*--out'): run()

@@ -36,14 +36,14 @@ def game(recipe, kind=CrossModalGAN):
     return kind(a, b, recipe, encoder_for(a, recipe, CLASSES), made_up_pairs(), guide)
 
 
-def house(recipe):
+def both(recipe):
     recipe = replace(recipe, width=4, batch=12, hidden=(16,), keep=(.8,), plans=(('8/2', '8/2'),) * 2, norm=True)
     return CMCGAN(recipe, made_up_pairs(), {s: encoder_for(MODALITIES[s], recipe.way(s, t), CLASSES) for s, t in WAYS})
 
 
 TASKS = {r.name: lambda r=r: game(r) for r in (S2I_C_GUIDED, I2S_GUIDED, CHEN_S2I, CHEN_I2S, S2I_POSE_GUIDED, I2S_POSE_GUIDED)} | {
-    'cmcgan': lambda: house(CMCGAN_GUIDED),
-    'cmcgan of the paper': lambda: house(HAO),
+    'cmcgan': lambda: both(CMCGAN_GUIDED),
+    'cmcgan of the paper': lambda: both(HAO),
     'square': lambda: game(I2S_GUIDED, SquareGAN),
     'encoder of sounds': lambda: EncoderTask(SOUND, replace(S2I_C_GUIDED, **SMALL), made_up_pairs()),
     'encoder of pitches': lambda: EncoderTask(PICTURE, replace(I2S_POSE_GUIDED, **SMALL), made_up_pairs()),
