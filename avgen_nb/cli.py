@@ -138,6 +138,7 @@ def train(args):
     if args.steps and args.minutes: raise ValueError('--steps and --minutes exclude each other; give one of them.')
     from avgen_nb.cgan import open_data
     from avgen_nb.cmcgan import trainer_of
+    from avgen_nb.training import is_first
     recipe, start = trainer_of(args.recipe)
     out = Path(args.out or f'runs/{recipe.name}')
     if args.budget == 'test' and args.size is None: args.size = 'small'
@@ -145,7 +146,8 @@ def train(args):
     check_run_folder(out, args.resume)
     start(recipe, open_data(**opened), out, steps=args.steps, minutes=args.minutes, seed=args.seed,
           budget=args.budget, resume=args.resume, opened=opened, only=args.only)
-    for run in sorted(p.parent for p in out.rglob('model.safetensors')): print(f'{run}: trained; `avgen evaluate {run}` scores it')
+    done = sorted(p.parent for p in out.rglob('model.safetensors')) if is_first() else []
+    for run in done: print(f'{run}: trained; `avgen evaluate {run}` scores it')
 
 # %% ../nbs/15_cli.ipynb #00000017
 def check_run_folder(

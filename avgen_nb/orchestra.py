@@ -533,7 +533,7 @@ def pair_files(folder, instrument, number, ms, validation):
 def _write_picture(path, picture):
     "Write a jpg: whole, or not at all."
     from PIL import Image
-    part = path.with_name('.' + path.name)
+    part = path.with_name(f'.{os.getpid()}-{path.name}')
     Image.fromarray(picture).save(part, format='JPEG', quality=90)
     os.replace(part, path)
 

@@ -585,7 +585,7 @@ def read_json(path):
 
 def write_json(path, value):
     "Write whole or not at all, even if the power fails."
-    part = path.with_name('.' + path.name)
+    part = path.with_name(f'.{os.getpid()}-{path.name}')
     try:
         with open(part, 'w') as f:
             json.dump(value, f)
