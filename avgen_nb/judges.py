@@ -104,7 +104,7 @@ def lone_songs(true, songs):
     size = np.unique(label, return_counts=True)[1]
     lone = int((size == 1).sum())
     text = f'{lone} of {len(size)} classes have one song: the interval cannot know how songs of such a class differ; give more songs.'
-    if lone: warnings.warn(text, stacklevel=3)
+    if lone: warnings.warn(text)   # from one place: told once
     return lone, len(size)
 
 # %% ../nbs/08_judges.ipynb #37f1a6ba
