@@ -425,7 +425,7 @@ def curve_figure(
             ax.plot(*zip(*line), '.-', color=f'C{i}', lw=1, label=None if k else system)
     ax.plot(*zip(*PAPER_CURVE), 'k:', label='paper (other data, its test split)')
     ax.axhline(1 / 13, color='grey', lw=.6)
-    ax.set(xlabel='epoch', ylabel='accuracy', ylim=(0, 1)); ax.legend(fontsize=7)
+    ax.set(xlabel='epoch', ylabel='accuracy', ylim=(0, 1)); fig.legend(fontsize=7, loc='outside right upper')
     return fig
 
 PAPER_CURVE = ((5, .58), (10, .67), (20, .65), (25, .72), (35, .756), (40, .56), (50, .07))   # read off the plot
