@@ -12,7 +12,7 @@ COLAB_PYTHON ?= $(shell python3.13 -c 'import sys; print(sys.executable)' 2>/dev
 help:
 	@echo "make demo     a gallery of pictures made from sounds, and sounds made from pictures: demo/index.html"
 	@echo "make test     every check: notebooks clean and exported, lessons run, pytest"
-	@echo "make colab-test [ONLY=10]   every notebook as its Colab badge opens it, in .venv-colab (a copy of Colab's versions)"
+	@echo "make colab-test [ONLY=20]   every notebook as its Colab badge opens it, in .venv-colab (a copy of Colab's versions)"
 	@echo "make browser-test   the explorer in a real JupyterLab and Chromium (apt install chromium); AVGEN_SCREENSHOTS=DIR keeps pictures of the page"
 	@echo "make lab      JupyterLab at the first lesson"
 	@echo "make site     the lessons as pages that open without a server: site/index.html"

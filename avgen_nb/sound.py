@@ -459,7 +459,7 @@ def join_lms(parts,         # LMS (N, 1, 128, F) of windows in the order of time
 # %% ../nbs/01_sound.ipynb #00000062
 def draw_numbers(kind,          # torch.rand or torch.randn
                  n, *shape,     # n items
-                 generator,     # torch.Generator, or a run of lesson 07, which draws for all its processes
+                 generator,     # torch.Generator, or a run of lesson 12, which draws for all its processes
                  device='cpu'): # of the generator
     "Random numbers (n, *shape), from a generator or from a run."
     if hasattr(generator, 'numbers'): return generator.numbers(kind, n, *shape, device=device)
@@ -532,7 +532,7 @@ def _unsteady(x, generator):
 
 # %% ../nbs/01_sound.ipynb #00000071
 def augment_lms(x,            # LMS (N, 1, 128, F) in [-1, 1]
-                generator,    # torch.Generator, or a run (lesson 07): the only randomness
+                generator,    # torch.Generator, or a run (lesson 12): the only randomness
                 strength=1.): # 0: nothing happens; 1: as far apart as two halls
     "The same notes in other places: tuning, hand, time, gain, equaliser, room, noise; on the device of `x`."
     if strength == 0: return x

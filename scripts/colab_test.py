@@ -6,7 +6,7 @@ empty folder, with an empty cache, and has google.colab loaded, so that its firs
 Lessons run on the test budget (IN_TEST=1).
 
     python scripts/colab_test.py               # all
-    python scripts/colab_test.py 01_sound 10   # those whose name begins so
+    python scripts/colab_test.py 01_sound 20   # those whose name begins so
 """
 import os, re, shutil, subprocess, sys, tempfile, time
 from importlib.metadata import distributions

@@ -1,7 +1,7 @@
 """The lessons as pages that open without a server and without the internet: `make site`, then open site/index.html.
 
     python scripts/make_site.py                       # every notebook
-    python scripts/make_site.py --out DIR 10 10b      # those whose name begins so
+    python scripts/make_site.py --out DIR 20 21       # those whose name begins so
 
 Outputs are the saved ones: nothing is run. Pictures and sounds are in the page, equations are MathML, and there is no script.
 Cells marked `#| hide` are left out, other directive lines are taken off, and a cell that the package is made of has a coloured edge.

@@ -1,6 +1,6 @@
 """Put judges of the built-in world into the package: weights in half precision, and the outlines of the songs they learnt from.
 
-    python scripts/ship_judges.py                                     # trained here, as lesson 08 trains them
+    python scripts/ship_judges.py                                     # trained here, as lesson 14 trains them
     python scripts/ship_judges.py picture.safetensors sound.safetensors   # or files of `save_judge`, trained elsewhere
 
 Every figure on the built-in world is counted with these judges: after a change, all rows, cards and ledgers are counted anew.

@@ -26,7 +26,7 @@ def free_port():
 def folder(root, tmp_path_factory):
     "What the person has: the lesson, two files, and no more."
     home = tmp_path_factory.mktemp('lab')
-    shutil.copy(root/'nbs/13_explorer.ipynb', home)
+    shutil.copy(root/'nbs/91_explorer.ipynb', home)
     write_sound(home/'flute.wav', tone(76, 2.))
     (home/'broken.wav').write_bytes(b'RIFF of nothing')
     return home
@@ -77,7 +77,7 @@ class Person:
         self.page, self.address, self.shots = page, address, shots
 
     def open(self, kernel=''):
-        self.page.goto(f'{self.address}/lab/tree/13_explorer.ipynb{kernel}')
+        self.page.goto(f'{self.address}/lab/tree/91_explorer.ipynb{kernel}')
         self.page.wait_for_selector('.jp-Notebook .jp-Cell', timeout=120_000)
         self.page.wait_for_function('() => document.querySelectorAll(".jp-Notebook .jp-CodeCell").length > 50', timeout=120_000)
 

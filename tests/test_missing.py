@@ -1,4 +1,4 @@
-"Lesson 12, dense: what every control changes and what it leaves alone, and who learns from which songs."
+"Lesson 24, dense: what every control changes and what it leaves alone, and who learns from which songs."
 from dataclasses import replace
 
 import numpy as np

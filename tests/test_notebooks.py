@@ -83,7 +83,7 @@ def test_notebook_needs_no_nbdev(path):
 
 @each_lesson
 def test_imports_come_from_earlier_lessons(path):
-    order = {module(p): p.name.partition('_')[0] for p in LESSONS}   # '09' < '09b' < '10'
+    order = {module(p): p.name.partition('_')[0] for p in LESSONS}
     for tree in map(ast.parse, exported(path)):
         for node in ast.walk(tree):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else \

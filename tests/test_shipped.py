@@ -77,7 +77,7 @@ def test_what_a_model_does_not_do_is_measured():
     z, far = ship_models.limits(run, row)
     assert (z.metric, far.metric) == ('moved_by_z', 'semitones_missed') and z.split == far.split == 'single notes' and z.n == 65
     assert 0 < z.value and far.value > far.chance and far.songs is far.low is far.ceiling is None
-    assert ship_models.moved_by_z(shipped('S2I-C+guide'), ship_models.single_notes())['value'] < .5, 'lesson 13: z hardly moves it'
+    assert ship_models.moved_by_z(shipped('S2I-C+guide'), ship_models.single_notes())['value'] < .5, 'lesson 91: z hardly moves it'
     text = ship_models.cannot([asdict(z), asdict(far)])
     assert f'misses by {far.value:.1f} semitones' in text and f'by {far.chance:.1f}.' in text
 
