@@ -7,12 +7,11 @@ __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDE
            'CHEN_S2I_POSE', 'CHEN_I2S_POSE', 'POSE', 'S2I_POSE_GUIDED', 'I2S_POSE_GUIDED', 'PAPER', 'mismatched',
            'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'Recipe', 'steps_for', 'numbers_of', 'encoder_for',
            'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
-           'judge_of', 'recipe_named', 'open_data', 'of_instrument', 'train_encoders', 'train_run', 'meta_of',
-           'finish_run', 'keep_run', 'recipe_from', 'nets_of', 'jury_of', 'load_run', 'scored_pairs', 'real_and_made',
-           'evaluate_run', 'shipped_folder', 'shipped_names', 'shipped']
+           'recipe_named', 'played', 'train_encoders', 'train_run', 'finish_run', 'recipe_from', 'nets_of',
+           'generator_of']
 
 # %% ../nbs/20_cgan.ipynb #00000004
-import json, math, os, time
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -20,9 +19,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from . import __version__
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Encoder
-from .training import checkpoints, describe_pairs, fit, home_of, load_nets, nets_identity, save_nets, seeded
+from .runs import Family, judge_of, keep_run, meta_of, of_instrument, register
+from .training import checkpoints, describe_pairs, fit, home_of, nets_identity, seeded
 
 # %% ../nbs/20_cgan.ipynb #00000008
 def mismatched(
@@ -282,11 +281,15 @@ class CrossModalGAN:
 class Generator:
     "A trained model: the encoder of what is given and the generator of what is made."
     def __init__(self, recipe, classes, E, G, jury=None, meta=None):
-        self.recipe, self.classes, self.jury, self.meta = recipe, tuple(classes), jury, meta or {}
+        self.recipe, self.classes, self.jury = recipe, tuple(classes), jury
+        self.meta = dict(family='cgan') | (meta or {}) | dict(recipe=asdict(recipe), classes=list(classes))
         self.source, self.target = MODALITIES[recipe.source], MODALITIES[recipe.target]
         self.E, self.G = E.eval().requires_grad_(False), G.eval().requires_grad_(False)
 
     code = CrossModalGAN.code
+
+    @property
+    def nets(self): return dict(E=self.E, G=self.G)
 
     def noise(self,
         n: int,            # how many
@@ -296,38 +299,23 @@ class Generator:
         return torch.randn(n, self.recipe.z, generator=torch.Generator().manual_seed(seed))
 
     @torch.no_grad()
-    def generate(self,
-        x: torch.Tensor,   # what is given: (N, *source.shape) in [-1, 1]
-        seed: int = 0,     # of z
-        part: int = 256,   # how many at a time
+    def of_code(self,
+        phi: torch.Tensor,  # (N, φ)
+        z: torch.Tensor,    # (N, recipe.z)
+    ):
+        "G(φ, z): (N, *target.shape) in [-1, 1]."
+        place = home_of(self.G)
+        return self.G(torch.cat([phi.to(place), z.to(place)], 1)).float()
+
+    def make(self,
+        given: torch.Tensor,      # (N, *source.shape) in [-1, 1]
+        seed: int = 0,            # of z
+        part: int = 256,          # how many at a time
         z: torch.Tensor = None,   # (N, recipe.z); none: `noise` of the seed
     ):
         "One target for each source, (N, *target.shape) in [-1, 1]."
-        z = self.noise(len(x), seed) if z is None else z
-        place = home_of(self.G)
-        make = lambda a, b: self.G(torch.cat([self.code(a).to(place), b.to(place)], 1)).float().to(x.device)
-        return torch.cat([make(a, b) for a, b in zip(x.split(part), z.split(part))])
-
-    def over(self,
-        pairs,             # Pairs
-        see,               # (n, *target.shape) → (n, …)
-        seed: int = 0,     # of z
-        part: int = 256,   # how many at a time
-    ):
-        "`see` of what is made from every pair, a part at a time; z is drawn once for all, so that no two pairs share it."
-        z = self.noise(len(pairs), seed)
-        def seen(batch): return see(self.generate(getattr(batch, self.source.name), part=part, z=z[batch.index.cpu()]))
-        return pairs.over(seen, part)
-
-    def judge(self, x):
-        "What the independent judge of the target sees: (class names, probabilities (N, classes))."
-        return self.jury.classes, self.jury.predict(x)
-
-# %% ../nbs/20_cgan.ipynb #00000048
-def judge_of(data, recipe, budget='cpu', quiet=True):
-    "The judge of what a recipe makes, trained on the real targets of these very splits (lesson 14)."
-    from avgen_nb.judges import judge_for
-    return judge_for(recipe.target, data, steps=20 if budget == 'test' else None, quiet=quiet)
+        z = self.noise(len(given), seed) if z is None else z
+        return torch.cat([self.of_code(self.code(a), b).to(given.device) for a, b in zip(given.split(part), z.split(part))])
 
 # %% ../nbs/20_cgan.ipynb #0000004c
 def recipe_named(name):
@@ -336,29 +324,13 @@ def recipe_named(name):
     if name not in RECIPES: raise ValueError(f"There is no recipe '{name}'; choose one of {', '.join(RECIPES)}.")
     return RECIPES[name]
 
-# %% ../nbs/20_cgan.ipynb #0000004d
-def open_data(
-    data: str = 'orchestra',   # 'orchestra', or a folder in Sub-URMP's layout
-    sounds: str = None,        # a folder of class folders of recordings ...
-    pictures: str = None,      # ... with a folder of class folders of pictures, or 'orchestra'
-    size: str = 'default',     # of the orchestra: 'default' or 'small'
-    **options,                 # of the loaders
-):
-    "The splits `train`, `dev`, `test` that a run is made from."
-    from avgen_nb import pairs, urmp
-    if (sounds is None) != (pictures is None): raise ValueError('sounds and pictures go together: give both, or neither.')
-    if sounds is None:
-        return pairs.orchestra_pairs(size) if data == 'orchestra' else urmp.load_urmp(data, **options)
-    if pictures == 'orchestra': pictures = pairs.orchestra_pairs(size)
-    return urmp.load_class_folders(sounds, pictures, **options)
-
 # %% ../nbs/20_cgan.ipynb #0000004f
-def of_instrument(pairs, only, recipe):
-    "The pairs of one instrument, their labels unchanged; all of them if `only` is None."
-    if only is None and recipe.wrong == 'pose': raise ValueError(f"{recipe.name} plays with the poses of one instrument: say which, as in only='{pairs.classes[0]}', on the command line --only {pairs.classes[0]}.")
-    if only is None: return pairs
-    if only not in pairs.classes: raise ValueError(f"There is no instrument '{only}' in these pairs; choose one of {', '.join(pairs.classes)}.")
-    return pairs.subset(pairs.labels == pairs.classes.index(only))
+def played(recipe, pairs, only=None):
+    "The pairs that a game is played with: a pose-oriented one wants those of one instrument, `only`."
+    if recipe.wrong == 'pose' and only is None:
+        raise ValueError(f"{recipe.name} plays with the poses of one instrument: say which, as in only='{pairs.classes[0]}', "
+                         f"on the command line --only {pairs.classes[0]}.")
+    return of_instrument(pairs, only)
 
 # %% ../nbs/20_cgan.ipynb #00000050
 def train_encoders(
@@ -377,7 +349,7 @@ def train_encoders(
 # %% ../nbs/20_cgan.ipynb #00000051
 def train_run(
     recipe,                # a `Recipe` or its name
-    data: dict,            # splits, as `open_data` gives them
+    data: dict,            # splits, as `runs.open_data` gives them
     out: str,              # folder of the run
     steps: int = None,     # steps of the game ...
     minutes: float = None, # ... or minutes of everything; neither: what the budget says
@@ -391,7 +363,7 @@ def train_run(
 ):
     "Train the encoders, then the game; leaves a folder that `load_run` reads."
     recipe, out = recipe_named(recipe), Path(out)
-    train = of_instrument(data['train'], only, recipe)
+    train = played(recipe, data['train'], only)
     source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
     wanted = {m: recipe for m in ([source, target] if recipe.guide else [source])}
     first = 0 if resume and checkpoints(out/'game') else minutes and .4 * minutes   # a game that has begun keeps its encoders
@@ -400,26 +372,12 @@ def train_run(
     length = dict(minutes=.6 * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
     run = fit(game, out=out/'game', average=recipe.average, resume=resume, seed=seed, quiet=quiet, **length)
     meta = meta_of(recipe, data, run, spent, seed, opened, only=only)
-    return finish_run(out, game, run, meta, judge_of(data, recipe, budget, quiet))
-
-# %% ../nbs/20_cgan.ipynb #00000052
-def meta_of(recipe, data, run, spent, seed, opened, **more):  # spent: minutes of each encoder
-    "What a run must remember: how it was made, on what, for how long."
-    from avgen_nb.metrics import device_name
-    return dict(recipe=asdict(recipe), classes=list(data['train'].classes), seed=seed, steps=run.steps, minutes=round(sum(spent) + run.minutes, 2),
-                minutes_of_game=round(run.minutes, 2), opened=opened or {}, device=device_name(run.device), version=__version__, **more)
+    return finish_run(out, game, run, meta, judge_of(data, recipe.target, budget, quiet))
 
 # %% ../nbs/20_cgan.ipynb #00000053
 def finish_run(out, game, run, meta, judge):
     "The trained model of a game, kept in a folder."
     return keep_run(out, Generator(game.recipe, meta['classes'], game.E, run.averages.get('G', game.nets['G']), judge, meta))
-
-def keep_run(out, model):
-    "Write what is needed to use a trained model: its nets, and the judge of what it makes."
-    from avgen_nb.judges import save_judge
-    save_nets(Path(out)/'model.safetensors', dict(E=model.E, G=model.G), model.meta)
-    save_judge(model.jury, Path(out)/'judge.safetensors')
-    return model
 
 # %% ../nbs/20_cgan.ipynb #00000054
 def recipe_from(values):
@@ -439,111 +397,15 @@ def nets_of(
     return dict(E=encoder_for(MODALITIES[recipe.source], recipe, classes),
                 G=Decoder(MODALITIES[recipe.target], recipe.phi + recipe.z, recipe.width))
 
-def jury_of(
-    folder: Path,  # of a run
-    recipe,        # of its model
-    classes,       # names of its instruments
+def generator_of(
+    nets: dict,  # as `nets_of` makes them, with their weights
+    meta: dict,  # of a model file
 ):
-    "The judge beside a model, or the package's own where there is none; one that does not fit is refused."
-    from avgen_nb.judges import load_judge, package_judge
-    path = folder/'judge.safetensors'
-    judge, who = (load_judge(path), path) if path.exists() else (package_judge(recipe.target), f"{path} is missing, and the package's judge")
-    if judge.modality != recipe.target: raise ValueError(f'{who} judges {judge.modality}s, but the model makes {recipe.target}s; give it a judge of those.')
-    if judge.classes != tuple(classes): raise ValueError(f'{who} names other classes than the model; give it a judge of the same.')
-    return judge
-
-# %% ../nbs/20_cgan.ipynb #00000056
-def load_run(
-    folder: str,  # of a finished run
-):
-    "The trained model in a folder."
-    folder = Path(folder)
-    inside = sorted(str(p.parent) for p in folder.glob('*/model.safetensors'))
-    if inside and not (folder/'model.safetensors').is_file(): raise ValueError(f'{folder} holds several runs: give one of {", ".join(inside)}.')
-    if not (folder/'model.safetensors').is_file():
-        raise ValueError(f'{folder} holds no finished run (no model.safetensors in it); train one there, or resume it.')
-    nets, meta = load_nets(folder/'model.safetensors', nets_of)
-    recipe = recipe_from(meta['recipe'])
-    return Generator(recipe, meta['classes'], nets['E'], nets['G'], jury_of(folder, recipe, meta['classes']), meta)
+    "The trained model of a file."
+    return Generator(recipe_from(meta['recipe']), meta['classes'], nets['E'], nets['G'], meta=meta)
 
 # %% ../nbs/20_cgan.ipynb #00000057
 PAPER = {('S2I-C', 'train'): '.8737', ('S2I-C', 'test'): '.7556', ('S2I-A', 'train'): '.1063', ('S2I-A', 'test'): '.1095',   # Table 5
          ('S2I-N', 'train'): '.1262', ('S2I-N', 'test'): '.1232', ('I2S', 'test'): '.1117'}                                # I2S: as CMCGAN's paper quotes it
 
-# %% ../nbs/20_cgan.ipynb #b1000003
-def scored_pairs(
-    run,          # a `Generator`
-    data=None,    # splits; none: those it was trained with
-    split='test', # which of them; 'exam': the songs of another world of the built-in orchestra
-):
-    "The pairs that score a run, and what their data are called."
-    opened = run.meta.get('opened')
-    if opened is None and (data is None or split == 'exam'):
-        raise ValueError(f'This {run.recipe.name} does not say what it was trained on: give the data to score it with.')
-    source = '' if opened is None else opened.get('sounds') or opened.get('data', 'orchestra')
-    if split == 'exam' and source != 'orchestra':
-        raise ValueError(f'{run.recipe.name} was trained on {source}, and the exam is of the built-in orchestra: score another split.')
-    from avgen_nb.pairs import exam_pairs
-    data = dict(exam=exam_pairs()) if split == 'exam' else data or open_data(**opened)
-    if split not in data: raise ValueError(f"There is no split '{split}' in these data; choose one of {', '.join(data)}.")
-    return of_instrument(data[split], run.meta.get('only'), run.recipe), source + ' exam' * (split == 'exam')
-
-# %% ../nbs/20_cgan.ipynb #00000058
-def real_and_made(
-    run,          # a `Generator`
-    pairs,        # Pairs
-    seed=0,       # of the choice, and of z
-    most=4000,    # so many pairs are enough
-):                # two (N, *target.shape), and the song of each
-    "The items themselves, for what needs no judge: some pairs, if there are very many."
-    some = pairs.subset(torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:most].sort().values.to(pairs.device))
-    return some.over(lambda batch: getattr(batch, run.target.name)), run.over(some, lambda made: made, seed), some.songs.cpu()
-
-def evaluate_run(
-    run,                  # a `Generator`, or the folder of a run
-    data: dict = None,    # splits; none: those it was trained with
-    split: str = 'test',  # which of them, or 'exam'
-    seed: int = 0,        # of z and of the bootstrap
-):
-    "Accuracy by the judge with an interval over songs, distances, coverage and diversity; a part at a time, so memory stays flat."
-    from avgen_nb.judges import balanced_accuracy, chance, majority, song_interval
-    from avgen_nb.metrics import Row, cloud_rows, device_name, item_rows, judge_labels
-    run = run if isinstance(run, Generator) else load_run(run)
-    pairs, source = scored_pairs(run, data, split)
-    jury, m, name, songs = run.jury, run.meta, run.recipe.name, pairs.songs.cpu()
-    context = dict(system=name, direction=f'{run.source.name} → {run.target.name}', data=source, split=split, n=len(pairs), seeds=1,
-        steps=m.get('steps'), minutes=m.get('minutes'), device=m.get('device') or device_name(), version=m.get('version', ''))
-    made, real = run.over(pairs, jury.features, seed), pairs.over(lambda batch: jury.features(getattr(batch, run.target.name)))
-    true = judge_labels(jury, pairs.labels, pairs.classes)
-    said, known = (jury.classify(x.to(home_of(jury))).argmax(1).cpu() for x in (made, real))
-    value, low, high = song_interval(true, said, songs, seed)
-    rows = [Row(metric='balanced_accuracy', value=value, low=low, high=high, songs=len(songs.unique()), paper=PAPER.get((name, split)),
-        ceiling=balanced_accuracy(true, known, len(jury.classes)), chance=chance(len(jury.classes)), majority=majority(true), **context)]
-    rows += cloud_rows(real, made, true, true, songs, songs, seed, **context)
-    rows += item_rows(*real_and_made(run, pairs, seed), run.target.hear, seed, **context | dict(n=min(len(pairs), 4000)))
-    return [replace(r, seed=m.get('seed')) for r in rows]
-
-# %% ../nbs/20_cgan.ipynb #00000068
-def shipped_folder(
-    name: str = '',  # in large or small letters; none: the folder of all
-):
-    "The folder of a model that comes with the package, or None; of a paper with two, CMCGAN, the folder of both."
-    from importlib.resources import files
-    home = Path(str(files('avgen_nb')), 'models')
-    if not name: return home
-    return next((p for p in home.glob('**/') if p.relative_to(home).as_posix().lower() == str(name).lower()), None)
-
-def shipped_names():
-    "Names of the models that come with the package: 'S2I-C+guide', 'I2S+guide', 'CMCGAN+guide/sound-picture', …"
-    home = shipped_folder()
-    names = (p.parent.relative_to(home).as_posix() for p in home.rglob('model.safetensors'))
-    return sorted(names, key=lambda name: (name.count('/'), name))
-
-def shipped(
-    name: str,  # one of `shipped_names`
-):
-    "A trained model that comes with the package."
-    folder = shipped_folder(name)
-    if folder is None or not (folder/'model.safetensors').is_file():
-        raise ValueError(f"No model '{name}' comes with the package, only {', '.join(shipped_names())}; train it with `avgen train {name}`.")
-    return load_run(folder)
+register(Family('cgan', nets_of, generator_of, RECIPES, train_run, lambda meta, split: PAPER.get((meta['recipe']['name'], split))))

@@ -23,14 +23,14 @@ from torch import nn
 from torch.nn import functional as F
 from . import __version__
 from .cgan import CHEN_I2S, CHEN_S2I, CHEN_S2I_N, I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, EncoderTask, Recipe
-from .cgan import I2S_POSE_GUIDED, PAPER, S2I_POSE_GUIDED, Generator, evaluate_run, finish_run, load_run, meta_of, of_instrument, open_data
-from .cgan import steps_for, train_encoder
+from .cgan import I2S_POSE_GUIDED, PAPER, S2I_POSE_GUIDED, Generator, finish_run, played, steps_for, train_encoder
 from .judges import balanced_accuracy, ceiling_of, chance, in_parts, judge_for, majority, song_interval
 from .metrics import Row, device_name, html_table, judge_labels, read_rows, write_rows
 from .nets import CHEN_PICTURE, CHEN_SOUND, MODALITIES, PICTURE, SOUND, Decoder, Modality
 from .orchestra import build_orchestra, windows_of
 from .probes import probe_for, score_probe
 from .rating import PAPER_MEANS
+from .runs import evaluate_run, load_run, meta_of, of_instrument, open_data, over
 from .show import in_notebook
 from .sound import cqt, lms, mel, mfcc, stft
 from .training import choose, describe, everywhere, fit, is_first, load_nets, save_nets, seeded, wait_for_all, write_atomic
@@ -284,7 +284,7 @@ def taken_for(
     part: int = 512,
 ):                   # (true labels, what the judge names), both in the judge's numbering
     "What the judge takes the generated items for."
-    found = model.over(pairs, model.jury.predict, seed, part).argmax(1)
+    found = over(model, pairs, model.jury.predict, seed, part).argmax(1)
     return judge_labels(model.jury, pairs.labels, pairs.classes), found
 
 # %% ../nbs/21_chen.ipynb #0000003a
@@ -304,7 +304,7 @@ def train_system(
     "Train one system with one seed, its generator chosen on development songs: (`Generator`, Run)."
     r, dev = effort.sized(system.recipe), thin(data['dev'], 4)
     score = score or (lambda model: balanced_accuracy(*taken_for(model, dev), len(jury.classes)))
-    train = of_instrument(data['train'], only, r)
+    train = played(r, data['train'], only)
     source, target = MODALITIES[r.source], MODALITIES[r.target]
     makes = [(source, system.teach)] + [(target, EncoderTask)] * bool(r.guide)
     nets, spent = zip(*[encoder_for_system(m, r, data, effort.encode, seed, teach, shelf) for m, teach in makes])
@@ -517,7 +517,7 @@ def pose_system(
 ):
     "A pose-oriented model of one instrument, chosen by what its development songs show of the note."
     place, figure = Path(out)/f'{recipe.name}-{instrument}', dict(picture='pose_correlation', sound='pitch_within_50_cents')[recipe.target]
-    dev = of_instrument(data['dev'], instrument, recipe)
+    dev = of_instrument(data['dev'], instrument)
     def score(model): return next(r.value for r in score_probe(model, dev, probe) if r.metric == figure)
     judge = judge_for(recipe.target, data, steps=effort.judge)
     if not everywhere((place/'model.safetensors').exists()):
@@ -539,7 +539,7 @@ def pose_rows(
     "Pose and pitch of what pose-oriented models make, one seed, and of the other models."
     probes = {p.modality: p for p in (probe_for(kind, data, effort.judge) for kind in ('pose', 'pitch'))}
     models = {r.name: pose_system(r, instrument, data, out, effort, probes[r.target], shelf) for r in (S2I_POSE_GUIDED, I2S_POSE_GUIDED)} | (others or {})
-    test, rows = of_instrument(data['test'], instrument, S2I_POSE_GUIDED), []
+    test, rows = of_instrument(data['test'], instrument), []
     for name, model in models.items():
         rows += score_probe(model, test, probes[model.target.name], system=name, split='test', version=__version__)
     told = dict(seeds=1, data=f'{source} {instrument}, budget {effort.name}')

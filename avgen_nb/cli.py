@@ -111,7 +111,7 @@ def data_options(p, default='orchestra'):
 def data_of(
     args,  # with data, sounds, pictures, size
 ):
-    "The options as arguments of `cgan.open_data`, which opens the pairs."
+    "The options as arguments of `runs.open_data`, which opens the pairs."
     if args.data and (args.sounds or args.pictures): raise ValueError('--data and --sounds/--pictures exclude each other; give one of them.')
     if bool(args.sounds) != bool(args.pictures):
         given, lacking = ('--sounds', '--pictures') if args.sounds else ('--pictures', '--sounds')
@@ -134,10 +134,9 @@ def train_options(p):
 
 # %% ../nbs/93_cli.ipynb #00000016
 def train(args):
-    "Train a model of a paper (`cgan.train_run` or `cmcgan.train_cycle`)."
+    "Train a model by its recipe (`runs.trainer_of` says how)."
     if args.steps and args.minutes: raise ValueError('--steps and --minutes exclude each other; give one of them.')
-    from avgen_nb.cgan import open_data
-    from avgen_nb.cmcgan import trainer_of
+    from avgen_nb.runs import open_data, trainer_of
     from avgen_nb.training import is_first
     recipe, start = trainer_of(args.recipe)
     out = Path(args.out or f'runs/{recipe.name}')
@@ -203,9 +202,9 @@ def evaluate_options(p):
     data_options(p, 'those it was trained with')
 
 def evaluate(args):
-    "Score a run on songs it never met (`cgan.evaluate_run`); rows are added to RUN/results.jsonl."
+    "Score a run on songs it never met (`runs.evaluate_run`); rows are added to RUN/results.jsonl."
     if not Path(args.run).is_dir(): raise ValueError(f'{args.run} is no folder; give the folder of a run, such as runs/S2I-C+guide.')
-    from avgen_nb.cgan import evaluate_run, load_run, open_data
+    from avgen_nb.runs import evaluate_run, load_run, open_data
     from avgen_nb.metrics import read_rows, rows_to_table, write_rows
     results, given = Path(args.run)/'results.jsonl', any((args.data, args.sounds, args.pictures, args.size))
     if results.exists(): read_rows(results)   # a file of something else is refused before the work, not after it
@@ -221,7 +220,7 @@ def evaluate(args):
 def check_split(
     args,         # of `avgen evaluate`
     given: bool,  # are data named?
-    run,          # as `cgan.load_run` gives it
+    run,          # as `runs.load_run` gives it
 ):
     "Refuse data beside the exam, and a run that does not say what it was trained with."
     if given and args.split == 'exam':

@@ -6,8 +6,8 @@
 __all__ = ['WAYS', 'STAY', 'PATHS', 'CYCLES', 'HAO', 'CMCGAN_GUIDED', 'CYCLE_RECIPES', 'ABLATIONS', 'PAPER_CMCGAN', 'pair_scores',
            'minus_l_dw', 'minus_l_df', 'minus_l_d', 'path', 'minus_l_g', 'codes', 'paths', 'crossed', 'cycles',
            'l_cons', 'CycleRecipe', 'ablated', 'PairDiscriminator', 'cycle_nets', 'cycle_optimizers', 'still', 'CMCGAN',
-           'one_way', 'cycle_named', 'finish_cycle', 'load_cycle', 'train_cycle', 'trainer_of', 'evaluate_cycle',
-           'RoundTrip', 'round_trips', 'round_trip_rows', 'probes_of']
+           'one_way', 'cycle_named', 'finish_cycle', 'load_cycle', 'train_cycle', 'evaluate_cycle', 'RoundTrip',
+           'round_trips', 'round_trip_rows', 'probes_of']
 
 # %% ../nbs/22_cmcgan.ipynb #00000004
 import copy
@@ -19,9 +19,10 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .cgan import GAMES, RECIPES, STABLE, Generator, Recipe, encoder_for, evaluate_run, judge_of, keep_run, load_run
-from .cgan import meta_of, mismatched, naming_loss, numbers_of, phi_of, steps_for, train_encoders, train_run
+from .cgan import GAMES, STABLE, Generator, Recipe, encoder_for, generator_of, mismatched, naming_loss
+from .cgan import nets_of, numbers_of, phi_of, steps_for, train_encoders
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Leaky
+from .runs import Family, evaluate_run, judge_of, keep_run, load_run, meta_of, name_of, register
 from .training import checkpoints, describe_pairs, fit, nets_identity, seeded
 
 # %% ../nbs/22_cmcgan.ipynb #0000000a
@@ -325,7 +326,7 @@ def one_way(
 ):
     "One of the four paths as a trained model."
     E, G = (copy.deepcopy(nets[name]) for name in (f'E_{source}', f'G_{target}'))
-    return Generator(recipe.way(source, target), classes, E, G, jury, meta)
+    return Generator(recipe.way(source, target), classes, E, G, jury, dict(family='cmcgan') | (meta or {}))
 
 # %% ../nbs/22_cmcgan.ipynb #00000061
 def cycle_named(name):
@@ -345,8 +346,7 @@ def finish_cycle(
     "{what is made: the trained model of that direction}."
     models = {}
     for s, t in WAYS:
-        way = game.recipe.way(s, t)
-        models[t] = one_way(game.recipe, game.nets | run.averages, meta['classes'], s, t, judges[t], meta | dict(recipe=asdict(way), cycle=meta['recipe']))
+        models[t] = one_way(game.recipe, game.nets | run.averages, meta['classes'], s, t, judges[t], meta | dict(cycle=meta['recipe']))
         if out: keep_run(Path(out)/f'{s}-{t}', models[t])
     return models
 
@@ -362,7 +362,7 @@ def load_cycle(
 # %% ../nbs/22_cmcgan.ipynb #00000064
 def train_cycle(
     recipe,                # a `CycleRecipe` or its name
-    data: dict,            # splits, as `cgan.open_data` gives them
+    data: dict,            # splits, as `runs.open_data` gives them
     out: str,              # folder of the run
     steps: int = None,     # steps of the game ...
     minutes: float = None, # ... or minutes of everything; neither: what the budget says
@@ -376,53 +376,50 @@ def train_cycle(
 ):
     "Train the encoders, if the recipe wants them, then the game; leaves a folder that `load_cycle` reads."
     recipe, out = cycle_named(recipe), Path(out)
-    if only: raise ValueError(f'{recipe.name} plays with all instruments, since a wrong pair is one of another instrument: leave only={only!r} (--only {only}) out.')
+    if only:
+        raise ValueError(f'{recipe.name} plays with all instruments, since a wrong pair is one of another instrument: '
+                         f'leave only={only!r} (--only {only}) out.')
     wanted = {MODALITIES[s]: recipe.way(s, t) for s, t in WAYS} if recipe.start or recipe.guide else {}
     first = 0 if resume and checkpoints(out/'game') else minutes and .3 * minutes   # a game that has begun keeps its encoders
     made, spent = train_encoders(wanted, data, encoders or out, first, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
     with seeded(seed): game = CMCGAN(recipe, data['train'], {m.name: E for m, E in zip(wanted, made)})
     length = dict(minutes=(.7 if wanted else 1) * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
     run = fit(game, out=out/'game', average=recipe.average, resume=resume, seed=seed, quiet=quiet, **length)
-    judges = {t: judge_of(data, recipe.way(s, t), budget, quiet) for s, t in WAYS}
+    judges = {t: judge_of(data, t, budget, quiet) for s, t in WAYS}
     return finish_cycle(out, game, run, meta_of(recipe, data, run, spent, seed, opened), judges)
 
 # %% ../nbs/22_cmcgan.ipynb #00000065
-def trainer_of(name):
-    "A recipe of lesson 20 or of this one, by its name, and the function that trains it."
-    if name in CYCLE_RECIPES: return CYCLE_RECIPES[name], train_cycle
-    if name in RECIPES: return RECIPES[name], train_run
-    raise ValueError(f"There is no recipe '{name}'; choose one of {', '.join(RECIPES | CYCLE_RECIPES)}.")
-
-# %% ../nbs/22_cmcgan.ipynb #00000068
 PAPER_CMCGAN = {('picture', 'train'): '.9105', ('picture', 'test'): '.7661', ('sound', 'train'): '.8109', ('sound', 'test'): '.5189'}
 
+register(Family('cmcgan', nets_of, generator_of, CYCLE_RECIPES, train_cycle,
+                lambda meta, split: PAPER_CMCGAN.get((meta['recipe']['target'], split)) if meta['recipe']['name'] == HAO.name else None))
+
+# %% ../nbs/22_cmcgan.ipynb #00000068
 def evaluate_cycle(
     models: dict,         # as `load_cycle` gives them
     data: dict = None,    # splits; none: those each was trained with
     split: str = 'test',  # which of them, or 'exam'
     seed: int = 0,        # of z and of the bootstrap
 ):
-    "Rows of both directions (`cgan.evaluate_run`); the paper's figures, on other data, beside its own recipe."
-    rows = {t: evaluate_run(model, data, split, seed) for t, model in models.items()}
-    for t, found in rows.items():
-        if models[t].recipe.name == 'CMCGAN': found[0].paper = PAPER_CMCGAN.get((t, split))
-    return [r for found in rows.values() for r in found]
+    "Rows of both directions (`runs.evaluate_run`)."
+    return [r for model in models.values() for r in evaluate_run(model, data, split, seed)]
 
 # %% ../nbs/22_cmcgan.ipynb #0000006c
-class RoundTrip(Generator):
+class RoundTrip:
     "Two trained models, one after the other: source → between → source."
     def __init__(self, there, back):
         self.there, self.back = there, back
-        self.source, self.target, self.jury, self.classes, self.meta = there.source, back.target, back.jury, back.classes, back.meta
-        self.recipe = replace(back.recipe, source=there.recipe.source)
+        self.source, self.target, self.jury, self.classes = there.source, back.target, back.jury, back.classes
+        self.meta = back.meta | dict(family='round trip')
         self.walk = ' → '.join((there.source.name, back.source.name, back.target.name))
 
     def noise(self, n, seed=0): return torch.cat([self.there.noise(n, seed), self.back.noise(n, seed + 1)], 1)
 
-    def generate(self, x, seed=0, part=256, z=None):
+    def make(self, given, seed=0, part=256, z=None):
         "What comes home, (N, *target.shape)."
-        first, then = (self.noise(len(x), seed) if z is None else z).tensor_split((self.there.recipe.z,), 1)
-        return self.back.generate(self.there.generate(x, part=part, z=first), part=part, z=then)
+        z = self.noise(len(given), seed) if z is None else z
+        first, then = z.tensor_split((self.there.noise(0).shape[1],), 1)
+        return self.back.make(self.there.make(given, part=part, z=first), part=part, z=then)
 
 def round_trips(models):
     "Both of them: sound → picture → sound, and picture → sound → picture."
@@ -441,7 +438,7 @@ def round_trip_rows(
     rows = []
     for trip in round_trips(models):
         found = evaluate_run(trip, data, split, seed)
-        if probes: found += score_probe(trip, data[split], probes[trip.target.name], seed, system=trip.recipe.name, split=split)
+        if probes: found += score_probe(trip, data[split], probes[trip.target.name], seed, system=name_of(trip), split=split)
         for r in found: r.direction = trip.walk
         rows += found
     return rows

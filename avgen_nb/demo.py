@@ -9,7 +9,7 @@ __all__ = ['MEASURES', 'HEADS', 'NOTES', 'TEXTS', 'LEGEND', 'DOORS', 'SIZES', 'J
            'table_html', 'stat_html', 'section', 'gallery_html', 'cases_html', 'mosaic_html', 'page', 'write_text',
            'write_gallery', 'read_given_sound', 'read_given_picture', 'save_image', 'write_made_picture',
            'write_made_sound', 'enlarged', 'picture_tile', 'sound_tile', 'Door', 'Made', 'free_stem', 'spread',
-           'make_from_file', 'make_from_files', 'one_each', 'judged', 'cases_of', 'song_of', 'steady', 'share_right',
+           'make_from_file', 'make_from_files', 'one_each', 'judged', 'cases_of', 'song_of', 'share_right',
            'drawn_film', 'heard_film', 'size_for', 'Stages', 'World', 'build_world', 'train_both', 'claim', 'about',
            'demo_gallery', 'run_demo', 'newest_run', 'packaged_run', 'run_for']
 
@@ -25,6 +25,7 @@ from PIL import Image
 
 from .orchestra import build_orchestra, code_hash, windows_of
 from .pairs import pairs_from, to_picture
+from .runs import steady
 from .show import encode_audio, to_uint8
 from .sound import SAMPLE_RATE, join_lms, lms, lms_to_wave, loudest_window, read_sound, write_sound
 from .training import write_atomic
@@ -483,20 +484,19 @@ def spread(
 # %% ../nbs/92_demo.ipynb #0000004a
 def make_from_file(
     path,           # what is given
-    run,            # a trained run (`cgan.load_run`)
+    run,            # a trained run (`runs.load_run`)
     stem: Path,     # where to write, without suffix
     seed: int = 0,  # of z
 ):
     "Read one file, make the other modality of it, write that, and have it judged."
-    made = run.generate(DOORS[run.source.name].read(path), seed=seed)
-    classes, probability = run.judge(made)
-    best = int(probability[0].argmax())
-    return Made(str(path), DOORS[run.target.name].write(made, stem), classes[best], float(probability[0, best]))
+    made = run.make(DOORS[run.source.name].read(path), seed=seed)
+    probability, best = (x[0] for x in run.jury.predict(made).max(1))
+    return Made(str(path), DOORS[run.target.name].write(made, stem), run.jury.classes[best], float(probability))
 
 # %% ../nbs/92_demo.ipynb #0000004b
 def make_from_files(
     paths,          # files of what the run takes
-    run,            # a trained run (`cgan.load_run`)
+    run,            # a trained run (`runs.load_run`)
     out,            # folder to write to
     seed: int = 0,  # of z, the same for each file
 ):
@@ -533,7 +533,7 @@ def judged(
 
 # %% ../nbs/92_demo.ipynb #00000052
 def cases_of(
-    run,            # a trained run (`cgan.load_run`)
+    run,            # a trained run (`runs.load_run`)
     judge,          # judges.Judge of what it makes
     pairs,          # Pairs never met
     hear,           # index (n,) → waveforms (n, 22050) of those pairs
@@ -543,7 +543,7 @@ def cases_of(
     source, target, index = DOORS[run.source.name], DOORS[run.target.name], one_each(pairs, seed)
     batch, waves = pairs.batch(index), hear(index)
     given, true = getattr(batch, run.source.name), getattr(batch, run.target.name)
-    made = [run.generate(given, seed=seed + k) for k in (0, 1)]
+    made = [run.make(given, seed=seed + k) for k in (0, 1)]
     says, truth = [judged(judge, m) for m in made], judged(judge, true)
     one = lambda x, i: x[i:i + 1]
     return [Case(pairs.classes[label], source.tile(one(given, i), source.met, waves[i]),
@@ -562,15 +562,6 @@ def song_of(
     song = songs[torch.randint(len(songs), (1,), generator=torch.Generator().manual_seed(seed))]
     index = (mine & (pairs.songs == song)).nonzero().flatten()
     return index[pairs.truth['ms'][index].argsort()]
-
-# %% ../nbs/92_demo.ipynb #00000056
-def steady(
-    run,            # a trained run
-    x,              # what is given, (N, *source.shape), in the order of time
-    seed: int = 0,  # of the one z
-):
-    "A target for each source, all with the same z."
-    return torch.cat([run.generate(one, seed=seed) for one in x.split(1)])
 
 # %% ../nbs/92_demo.ipynb #00000057
 def share_right(
@@ -691,7 +682,7 @@ def train_both(
     return runs
 
 # %% ../nbs/92_demo.ipynb #00000067
-CODE = ('sound', 'players', 'orchestra', 'nets', 'training', 'cgan')   # what a run depends on
+CODE = ('sound', 'players', 'orchestra', 'nets', 'training', 'runs', 'cgan')   # what a run depends on
 
 def claim(
     out,             # folder of the demo
@@ -744,7 +735,7 @@ def run_demo(
     budget: str = 'cpu',  # 'test', 'cpu' or 'gpu'
 ):
     "From nothing to the gallery: data, judges, S2I-C+guide, I2S+guide, figures, page."
-    from avgen_nb.cgan import evaluate_run
+    from avgen_nb.runs import evaluate_run
     from avgen_nb.judges import judges_for
     from avgen_nb.metrics import rows_to_table, write_rows
     size, out, stages = size_for(budget), claim(out, seed=seed, budget=budget), Stages(6)
@@ -765,7 +756,7 @@ def newest_run(
     places: tuple = PLACES,  # folders of runs
 ):
     "The newest trained run of one direction, or None."
-    from avgen_nb.cgan import load_run
+    from avgen_nb.runs import load_run
     models = [m for place in places for m in Path(place).glob('*/model.safetensors')]
     for model in sorted(models, key=lambda m: m.stat().st_mtime, reverse=True):
         run = load_run(model.parent)
@@ -775,7 +766,7 @@ def packaged_run(
     source: str,  # what it shall take: 'sound' or 'picture'
 ):
     "The model of one direction that comes with the package."
-    from avgen_nb.cgan import shipped
+    from avgen_nb.runs import shipped
     name = dict(sound='S2I-C+guide', picture='I2S+guide')[source]
     warnings.warn(f'no run of your own in {" or ".join(PLACES)}: using the {name} that comes with the package.')
     return shipped(name)
@@ -786,12 +777,12 @@ def run_for(
     folder: str = None, # of a run, of a CMCGAN (it holds a run for each direction), or the name of a model of the package; none: the newest that fits, or the package's own
 ):
     "A trained run that takes a modality: the one named, or the newest, or the one that comes with the package."
-    from avgen_nb.cgan import load_run, shipped_folder, shipped_names
+    from avgen_nb.runs import load_run, part_of, shipped_folder, shipped_names
     if folder is None: return newest_run(source) or packaged_run(source)
     place = Path(folder) if Path(folder).is_dir() else shipped_folder(folder)
     if not place:
         raise ValueError(f'{folder} is no folder of a run and no model of the package; '
                          f'give --model a folder such as runs/S2I-C+guide, or one of {", ".join(shipped_names())}.')
-    run = load_run(next(place.glob(f'{source}-*'), place))
+    run = load_run(part_of(place, source))
     if run.source.name != source: raise ValueError(f'{folder} takes a {run.source.name} and makes a {run.target.name}, but a {source} was given; use `avgen {run.target.name}`.')
     return run

@@ -7,15 +7,14 @@ __all__ = ['ROUNDS', 'CARDS', 'HOME', 'PLAYING', 'FOLLOWS', 'JOINTS', 'LONGEST',
            'SPLITS', 'Card', 'uri', 'image_html', 'flac', 'audio_html', 'card_html', 'figure_html', 'sound_image',
            'cards_html', 'show_cards', 'still', 'images_of', 'folded', 'Played', 'note_wave', 'within', 'note_picture',
            'play_pair', 'note_name', 'heard_pitch', 'picture_card', 'sound_card', 'verdicts', 'verdict', 'folder_of',
-           'written', 'read_model', 'model', 'noise', 'make', 'models_here', 'takes', 'explore', 'answer', 'control',
-           'fit', 'panel', 'put', 'note_panel', 'live', 'joint_ways', 'handles', 'dragged', 'Pose', 'touch',
-           'ring_html', 'pose_html', 'explore_pose', 'field', 'pose_panel', 'Film', 'sheet', 'film_html', 'film_of',
-           'said_of', 'film_cards', 'given_sound', 'given_picture', 'explore_file', 'uploads', 'explore_upload',
-           'recording', 'upload_panel', 'arc', 'walk', 'long_wave', 'heard_note', 'seen_note', 'lms_images',
-           'walked_wave', 'faded', 'picture_walk', 'sound_walk', 'explore_walk', 'walk_panel', 'round_trip',
-           'explore_trip', 'trip_panel', 'rows_beside', 'ledger_row', 'ledger_words', 'compare', 'explore_models',
-           'compare_panel', 'rows_of', 'browse', 'browse_by', 'browse_panel', 'thumbs', 'nearest', 'neighbours',
-           'explore_copies', 'copies_panel', 'update_times', 'moves']
+           'written', 'read_model', 'model', 'models_here', 'takes', 'explore', 'answer', 'control', 'fit', 'panel',
+           'put', 'note_panel', 'live', 'joint_ways', 'handles', 'dragged', 'Pose', 'touch', 'ring_html', 'pose_html',
+           'explore_pose', 'field', 'pose_panel', 'Film', 'sheet', 'film_html', 'film_of', 'said_of', 'film_cards',
+           'given_sound', 'given_picture', 'explore_file', 'uploads', 'explore_upload', 'recording', 'upload_panel',
+           'arc', 'walk', 'long_wave', 'heard_note', 'seen_note', 'lms_images', 'walked_wave', 'faded', 'picture_walk',
+           'sound_walk', 'explore_walk', 'walk_panel', 'round_trip', 'explore_trip', 'trip_panel', 'rows_beside',
+           'ledger_row', 'ledger_words', 'compare', 'explore_models', 'compare_panel', 'rows_of', 'browse', 'browse_by',
+           'browse_panel', 'thumbs', 'nearest', 'neighbours', 'explore_copies', 'copies_panel', 'update_times', 'moves']
 
 # %% ../nbs/91_explorer.ipynb #00000004
 import base64, html, io, json, math, os, tempfile, textwrap, time
@@ -28,15 +27,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from .cgan import load_run, shipped, shipped_folder, shipped_names
 from .judges import in_parts
 from .metrics import read_rows
 from .orchestra import STRIDE, Note, draw_stage, play, record, windows_of
 from .pairs import to_picture
 from .players import INSTRUMENTS, KEYPOINTS, RANGES, Moment, check_instrument, draw_look, draw_player, keypoints
+from .runs import load_run, name_of, shipped, shipped_folder, shipped_names, steady
 from .show import as_jpeg, encode_audio, paint, spectrogram, to_uint8
 from .sound import SAMPLE_RATE, lms, lms_to_wave, loudest_window, midi_to_hz, pitch_of, read_sound, windows, write_sound
-from .training import home_of
 from .urmp import PICTURES, SOUNDS, read_picture
 
 # %% ../nbs/91_explorer.ipynb #00000007
@@ -232,19 +230,6 @@ def model(name):  # 'S2I-C+guide' or 'I2S+guide', or the folder of a run
     folder = folder_of(name)
     return read_model(folder, written(folder)) if (folder/'model.safetensors').is_file() else shipped(name)
 
-def noise(run, z: int = 0):  # a trained model, which z
-    "The z of that number, (1, z)."
-    return torch.randn(1, run.recipe.z, generator=torch.Generator().manual_seed(int(z)))
-
-# %% ../nbs/91_explorer.ipynb #00000023
-@torch.no_grad()
-def make(run,  # a trained model
-         phi,  # (N, φ)
-         z):   # (N, z), or (1, z) for all
-    "G(φ, z): (N, *target.shape) in [-1, 1]."
-    place = home_of(run.G)
-    return run.G(torch.cat([phi.to(place), z.to(place).expand(len(phi), -1)], 1)).float().cpu()
-
 # %% ../nbs/91_explorer.ipynb #00000025
 HOME = shipped_folder()   # of the models of the package
 
@@ -270,7 +255,7 @@ def explore(name: str = 'S2I-C+guide',        # of a model
     "Three cards: given, made, true."
     run, pair = model(name), play_pair(instrument, pitch, loudness, phase, who)
     given, true = (getattr(pair, m.name) for m in (run.source, run.target))
-    made = make(run, run.code(given), noise(run, z))
+    made = run.make(given, z)
     source, target = CARDS[run.source.name], CARDS[run.target.name]
     return [source(given, f'given: a {run.source.name}', instrument, pair.wave),
             target(made, f'made by {name}, z {z}', instrument, note=verdict(run.jury, made, instrument)),
@@ -478,7 +463,7 @@ def film_of(wave,          # (T,), 44.1 kHz
     "The flip-book that a model draws to a recording."
     run, wave = model(name), wave[:LONGEST * SAMPLE_RATE]
     heard = in_parts(lms, windows(wave, STRIDE))
-    frames = in_parts(lambda x: make(run, run.code(x), noise(run, z)), heard)
+    frames = in_parts(lambda x: steady(run, x, z), heard)
     return Film(caption, to_uint8(frames), wave, said_of(run.jury, frames))
 
 # %% ../nbs/91_explorer.ipynb #0000005a
@@ -507,7 +492,7 @@ def given_sound(path, name='S2I-C+guide', z=0):  # a file, a model that takes so
 def given_picture(path, name='I2S+guide', z=0):  # a file, a model that takes pictures, which z
     "The sound made from a picture."
     x, run = to_picture(read_picture(path)[None]), model(name)
-    made = make(run, run.code(x), noise(run, z))
+    made = run.make(x, z)
     return [picture_card(x, f'{Path(path).name}, as the network sees it'), sound_card(made, f'made by {name}, z {z}', note=verdict(run.jury, made))]
 
 GIVEN = dict.fromkeys(SOUNDS, given_sound) | dict.fromkeys(PICTURES, given_picture)
@@ -580,8 +565,9 @@ def walk(run,              # a trained model
          z_from=0, z_to=0, # which z
          n=8):             # steps
     "Targets along the way, (n, *target.shape)."
-    ways = [arc(run.code(a).cpu(), run.code(b).cpu(), n), arc(noise(run, z_from), noise(run, z_to), n)]
-    return torch.cat([make(run, p[None], z[None]) for p, z in zip(*ways)])
+    if not hasattr(run, 'of_code'): raise ValueError(f'{name_of(run)} has no code to walk along; choose another model.')
+    ways = [arc(run.code(a).cpu(), run.code(b).cpu(), n), arc(run.noise(1, z_from), run.noise(1, z_to), n)]
+    return torch.cat([run.of_code(p[None], z[None]).cpu() for p, z in zip(*ways)])
 
 # %% ../nbs/91_explorer.ipynb #00000072
 def long_wave(instrument, pitch, who):
@@ -644,7 +630,7 @@ def round_trip(there, back,   # trained models, each taking what the other makes
     "Yield (modality, what was made, its judge) step by step."
     for _ in range(n):
         for run in (there, back):
-            x = make(run, run.code(x), noise(run, z))
+            x = run.make(x, z)
             yield run.target, x, run.jury
 
 # %% ../nbs/91_explorer.ipynb #00000080
@@ -677,7 +663,7 @@ SCORED = dict(exam='the exam', test='test songs')   # splits that count, the bet
 def ledger_row(name):  # of a model
     "Its accuracy as a row of results: on the exam where it was scored there, else on test songs, else None."
     run = model(name)
-    mine = dict(system=run.recipe.name, direction=f'{run.source.name} → {run.target.name}', seed=run.meta.get('seed'),
+    mine = dict(system=name_of(run), direction=f'{run.source.name} → {run.target.name}', seed=run.meta.get('seed'),
                 metric='balanced_accuracy', steps=run.meta.get('steps'))
     found = [r for r in rows_beside(folder_of(name)) if all(r.get(k) == v for k, v in mine.items())]
     return next((r for split in SCORED for r in found[::-1] if r.get('split') == split), None)
@@ -699,7 +685,7 @@ def compare(runs,             # dict of name → trained model, all taking one m
     given, true = (getattr(pair, m.name) for m in (first.source, first.target))
     card, cards = CARDS[first.target.name], [CARDS[first.source.name](given, 'given', instrument, pair.wave)]
     for name, run in runs.items():
-        made = make(run, run.code(given), noise(run, z))
+        made = run.make(given, z)
         cards.append(card(made, name, instrument, note=' · '.join(filter(None, [verdict(run.jury, made, instrument), told.get(name)]))))
     return cards + [card(true, 'true', instrument, pair.wave, verdict(first.jury, true, instrument))]
 
@@ -779,7 +765,7 @@ def neighbours(made,    # (1, 3, 64, 64) in [-1, 1]
 def explore_copies(arrays, rows, bank, scale='', name='S2I-C+guide', instrument='cello', pitch=48, z=0, who=0, k=4):
     "The picture that a note becomes, and the training pairs nearest to it; scale: what to compare the distances with."
     run, pair = model(name), play_pair(instrument, pitch, who=who)
-    first, *others = neighbours(make(run, run.code(getattr(pair, run.source.name)), noise(run, z)), arrays, rows, bank, k)
+    first, *others = neighbours(run.make(getattr(pair, run.source.name), z), arrays, rows, bank, k)
     return [first._replace(caption=f'made by {name}, z {z}', note=scale), *others]
 
 def copies_panel(arrays, rows, bank, scale=''):

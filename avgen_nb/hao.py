@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from . import __version__, chen
-from .cgan import I2S_GUIDED, S2I_C_GUIDED, load_run, meta_of
+from .cgan import I2S_GUIDED, S2I_C_GUIDED
 from .chen import Effort, System, encoder_for_system, ledger, named, run_budget, seed_rows, table_rows, taken_for, thin, train_system
 from .cmcgan import ABLATIONS, CMCGAN, CMCGAN_GUIDED, HAO, PAPER_CMCGAN, WAYS, ablated, finish_cycle, load_cycle, one_way, probes_of, round_trips
 from .judges import balanced_accuracy, ceiling_of, chance, judge_for, lone_songs, song_interval, song_units
 from .metrics import Row
 from .nets import MODALITIES
 from .probes import score_probe
+from .runs import load_run, meta_of
 from .show import in_notebook
 from .training import choose, seeded
 
@@ -152,7 +153,7 @@ def z_spread(
 ):               # (over z, over what is given), mean |difference|, 0 to 2
     "How much of what a model makes is decided by z, and how much by what is given."
     x = getattr(pairs.batch(torch.arange(len(pairs), device=pairs.device)), model.source.name)
-    a, b = model.generate(x, 0), model.generate(x, 1)
+    a, b = model.make(x, 0), model.make(x, 1)
     same = torch.argsort(pairs.labels, stable=True)
     return (a - b).abs().mean().item(), (a[same] - a[same.roll(1)]).abs().mean().item()
 

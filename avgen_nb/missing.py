@@ -18,13 +18,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from . import __version__
-from .cgan import I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, Generator, encoder_for, load_run, numbers_of, shipped, train_encoder
+from .cgan import I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, Generator, encoder_for, numbers_of, train_encoder
 from .chen import run_budget, seed_rows, thin, waves_of_files, waves_of_orchestra
 from .hao import gap_over_seeds
 from .judges import balanced_accuracy, chance
 from .metrics import Row, device_name
 from .nets import MODALITIES
 from .pairs import Pairs, throw
+from .runs import load_run, shipped
 from .show import in_notebook
 from .sound import lms
 from .training import choose, describe_pairs, fit, seeded
@@ -133,7 +134,7 @@ def generated(
     s, t = model.source.name, model.target.name
     every = torch.arange(len(pairs), device=pairs.device)
     kind = getattr(pairs, f'{t}s').dtype
-    make = lambda k, i: stored(model.generate(getattr(pairs.batch(i), s), 10_000 * seed + k), kind)
+    make = lambda k, i: stored(model.make(getattr(pairs.batch(i), s), 10_000 * seed + k), kind)
     made = torch.cat([make(k, i) for k, i in enumerate((every if given is None else given).split(part))])
     return replace(pairs, **{f'{t}s': made, f'{t}_labels': pairs.labels, f'{t}_of': every})
 

@@ -375,7 +375,7 @@ def score_read(found,     # what a probe read from generated items
     return rows
 
 # %% ../nbs/16_probes.ipynb #00000055
-def score_probe(run,       # what `load_run` gives, or any object with source, target and generate
+def score_probe(run,       # what `load_run` gives, or any object with source, target and make
                 pairs,     # Pairs of a split
                 probe,     # Probe of what the run makes
                 seed=0,    # of z, shuffle and bootstrap
@@ -385,7 +385,7 @@ def score_probe(run,       # what `load_run` gives, or any object with source, t
     if probe.modality != run.target.name: raise ValueError(f'this probe reads {probe.modality}s, the run makes {run.target.name}s: give the other probe')
     pairs = known(known(pairs, 'pitch'), probe.truth)
     given, meta = pairs.over(lambda batch: getattr(batch, run.source.name)), getattr(run, 'meta', {})
-    found = probe.read(run.generate(given, seed))
+    found = probe.read(run.make(given, seed))
     context = dict(direction=f'{run.source.name} → {run.target.name}', seed=meta.get('seed'), steps=meta.get('steps'), minutes=meta.get('minutes')) | context
     return score_read(found, read_pairs(probe, pairs), pairs, probe.truth, seed, **context)
 

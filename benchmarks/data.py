@@ -71,7 +71,7 @@ from benchmarks.training import game, train
 train(game(pairs), 2)
 print(peak_gib())
 from dataclasses import replace
-from avgen_nb.cgan import evaluate_run, shipped
+from avgen_nb.runs import evaluate_run, shipped
 model = shipped('S2I-C+guide')
 model.meta['opened'] = {}
 evaluate_run(model, dict(train=replace(pairs, classes=model.classes)), 'train')

@@ -12,7 +12,7 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import torch
 
-from avgen_nb.cgan import load_run
+from avgen_nb.runs import load_run
 from avgen_nb.pairs import orchestra_pairs
 from avgen_nb.show import to_uint8
 
@@ -33,7 +33,7 @@ def draw(demo, path):
     "Three rows of thirteen: spectrogram, made, true."
     run, pairs = load_run(Path(demo)/'runs'/'S2I-C+guide'), orchestra_pairs()['test']
     batch = pairs.batch(middle_of_first_songs(pairs))
-    made, true = to_uint8(run.generate(batch.sound)), to_uint8(batch.picture)
+    made, true = to_uint8(run.make(batch.sound)), to_uint8(batch.picture)
     fig, axes = plt.subplots(3, len(pairs.classes), figsize=(13, 3.5), gridspec_kw=dict(hspace=.06, wspace=.05))
     for k, column in enumerate(axes.T):
         column[0].imshow(batch.sound[k, 0], origin='lower', aspect='auto', vmin=-1, vmax=1, cmap='magma')

@@ -44,14 +44,14 @@ def score(judge, x, labels, **context):
 def rows_of(x, labels, name):
     "The judge of sounds itself, then every shipped model that hears."
     from avgen_nb import __version__
-    from avgen_nb.cgan import shipped, shipped_names
+    from avgen_nb.runs import direction_of, name_of, shipped, shipped_names
     runs = [shipped(n) for n in shipped_names()]
     judge = next(r.jury for r in runs if r.target.name == 'sound')
     yield score(judge, x, labels, system='judge of sounds', direction='sound → name', data=name, version=__version__)
     for r in runs:
         if r.source.name != 'sound': continue
         m = {k: r.meta[k] for k in ('seed', 'steps', 'minutes', 'version')}
-        yield score(r.jury, r.generate(x), labels, system=r.recipe.name, direction=f'{r.source.name} → {r.target.name}', data=name, **m)
+        yield score(r.jury, r.make(x), labels, system=name_of(r), direction=direction_of(r), data=name, **m)
 
 
 def main():

@@ -31,9 +31,9 @@ def halve(path, out):
 
 def ship(folder):
     "Copy the models of a run's folder into the package; their names there."
-    from avgen_nb.cgan import load_run
+    from avgen_nb.runs import load_run, name_of
     for run in sorted(p.parent for p in folder.rglob('model.safetensors')):
-        name = Path(load_run(run).recipe.name)/run.relative_to(folder)
+        name = Path(name_of(load_run(run)))/run.relative_to(folder)
         (MODELS/name).mkdir(parents=True, exist_ok=True)
         halve(run/'model.safetensors', MODELS/name/'model.safetensors')
         yield name.as_posix()
@@ -50,9 +50,9 @@ def single_notes():
 def moved_by_z(run, notes):
     "How far another z moves what is made, as a share of how far another note of the same instrument does."
     import torch
-    from avgen_nb.explorer import make, noise
-    phi = run.code(torch.cat([getattr(pair, run.source.name) for _, _, pair in notes]))
-    made, other = (make(run, phi, noise(run, z)) for z in (0, 1))
+    from avgen_nb.runs import steady
+    given = torch.cat([getattr(pair, run.source.name) for _, _, pair in notes])
+    made, other = (steady(run, given, z) for z in (0, 1))
     by_note = made.unflatten(0, (-1, NOTES))
     return dict(value=float((made - other).abs().mean() / (by_note - by_note.roll(1, 1)).abs().mean()))
 
@@ -60,12 +60,12 @@ def moved_by_z(run, notes):
 def semitones_missed(run, notes):
     "Median distance of the made pitch from the true one; chance: that of the middle of the range."
     import numpy as np
-    from avgen_nb.explorer import RANGES, make, noise
+    from avgen_nb.explorer import RANGES
     from avgen_nb.sound import lms_to_wave, midi_to_hz, pitch_of
     far, blind = [], []
     for instrument, pitch, pair in notes:
         low, high = RANGES[instrument]
-        wave = lms_to_wave(make(run, run.code(pair.picture), noise(run)))[0]
+        wave = lms_to_wave(run.make(pair.picture))[0]
         far.append(abs(pitch_of(wave, float(midi_to_hz(low - 3)), float(midi_to_hz(high + 3))) - pitch))
         blind.append(abs((low + high) / 2 - pitch))
     return dict(value=float(np.nanmedian(far)), chance=float(np.median(blind)))
@@ -82,8 +82,9 @@ def limits(run, row):
 
 def card(run, rows, command):
     "What one must know of a model: how it was made, on what, and how good it is."
+    from avgen_nb.runs import direction_of, name_of
     m = run.meta
-    return dict(model=f'{run.recipe.name}, {run.source.name} → {run.target.name}', command=command, seed=m['seed'], data='the built-in orchestra, default size: ' + ', '.join(m['classes']),
+    return dict(model=f'{name_of(run)}, {direction_of(run)}', command=command, seed=m['seed'], data='the built-in orchestra, default size: ' + ', '.join(m['classes']),
                 hardware=rows[0].device, minutes=m['minutes'], steps=m['steps'], version=m['version'], rows=[asdict(r) for r in rows])
 
 
@@ -118,7 +119,7 @@ def same_model(a, b): return all(getattr(a, k) == getattr(b, k) for k in ('syste
 
 def score(name, command):
     "Write a model's card anew; its rows."
-    from avgen_nb.cgan import evaluate_run, shipped
+    from avgen_nb.runs import evaluate_run, shipped
     from avgen_nb.metrics import read_rows
     run = shipped(name)
     rows = evaluate_run(run, split='exam')
@@ -138,7 +139,7 @@ def publish(rows):
 
 
 def main():
-    from avgen_nb.cgan import shipped_names
+    from avgen_nb.runs import shipped_names
     p = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     p.add_argument('runs', nargs='*', type=Path)
     p.add_argument('--minutes', type=float, help='that the runs were given, for the card')

@@ -339,7 +339,7 @@ def tiny_run(folder, name='model.safetensors', meta=(), drop=(), spoil=None, **c
 def test_a_tiny_run_is_whole_and_loads_without_drawing_numbers(tmp_path):
     recipe, before = tiny_run(tmp_path), torch.get_rng_state()
     run = load_run(tmp_path)
-    assert run.recipe == recipe and run.generate(torch.zeros(2, 1, 128, 44)).shape == (2, 3, 64, 64) and run.jury.modality == 'picture'
+    assert run.recipe == recipe and run.make(torch.zeros(2, 1, 128, 44)).shape == (2, 3, 64, 64) and run.jury.modality == 'picture'
     assert torch.equal(torch.get_rng_state(), before)
 
 

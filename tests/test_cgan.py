@@ -174,10 +174,10 @@ def test_a_run_is_kept_opened_and_scored(name, data, tmp_path, quick_judge):
     made = cgan.train_run(tiny(name), data, tmp_path / 'run', budget='test', quiet=True)
     again = cgan.load_run(tmp_path / 'run')
     x = getattr(data['test'].batch(torch.arange(7)), made.source.name)
-    assert torch.allclose(made.generate(x), again.generate(x), atol=1e-5)
-    assert made.generate(x).shape == (7, *made.target.shape)
-    assert not torch.equal(again.generate(x, seed=1), again.generate(x, seed=2))
-    assert torch.allclose(again.generate(x, part=2), again.generate(x), atol=1e-5)
+    assert torch.allclose(made.make(x), again.make(x), atol=1e-5)
+    assert made.make(x).shape == (7, *made.target.shape)
+    assert not torch.equal(again.make(x, seed=1), again.make(x, seed=2))
+    assert torch.allclose(again.make(x, part=2), again.make(x), atol=1e-5)
     rows = cgan.evaluate_run(tmp_path / 'run', data)
     assert {'balanced_accuracy', 'kid_judge', 'diversity_within', 'near_copies', 'swd_level_0'} <= {r.metric for r in rows}
     assert ('periodicity' in {r.metric for r in rows}) == (made.target is SOUND)
@@ -189,7 +189,7 @@ def test_a_pose_oriented_run_is_kept_opened_and_scored(data, tmp_path, quick_jud
     made = cgan.train_run(tiny('S2I-pose+guide'), data, tmp_path / 'run', budget='test', only='tuba', quiet=True)
     again = cgan.load_run(tmp_path / 'run')
     x = data['test'].batch(torch.arange(4)).sound
-    assert torch.allclose(made.generate(x), again.generate(x), atol=1e-5) and again.meta['only'] == 'tuba'
+    assert torch.allclose(made.make(x), again.make(x), atol=1e-5) and again.meta['only'] == 'tuba'
     assert cgan.evaluate_run(again, data)[0].n == int((data['test'].labels == 1).sum())
 
 
@@ -237,7 +237,7 @@ def test_no_two_pairs_share_their_z(data):
     made = model.over(one, lambda x: x.flatten(1)[:, ::64], part=256)
     assert (made[:88] - made[512:]).abs().amax(1).min() > 1e-4 and (made[:256] - made[256:512]).abs().amax(1).min() > 1e-4
     assert torch.allclose(made, model.over(one, lambda x: x.flatten(1)[:, ::64], part=100), atol=1e-5)
-    whole = model.generate(one.batch(torch.arange(600)).sound).flatten(1)[:, ::64]
+    whole = model.make(one.batch(torch.arange(600)).sound).flatten(1)[:, ::64]
     assert torch.allclose(made, whole, atol=1e-5), 'the z of a pair is the one that generate draws for it'
 
 

@@ -206,8 +206,8 @@ def test_without_latent_one_sound_gives_one_picture():
     g, with_z = game(recipe), game(tiny(HAO))
     x = torch.randn(2, *MODALITIES['sound'].shape)
     made = [one_way(r, t.nets, CLASSES, 'sound', 'picture') for r, t in ((recipe, g), (tiny(HAO), with_z))]
-    assert torch.equal(made[0].generate(x, seed=1), made[0].generate(x, seed=2))
-    assert not torch.equal(made[1].generate(x, seed=1), made[1].generate(x, seed=2))
+    assert torch.equal(made[0].make(x, seed=1), made[0].make(x, seed=2))
+    assert not torch.equal(made[1].make(x, seed=1), made[1].make(x, seed=2))
     assert {k for k in g.nets if [p.shape for p in g.nets[k].parameters()] != [p.shape for p in with_z.nets[k].parameters()]} == {'G_picture', 'G_sound'}
     fit(g, steps=1, quiet=True)
 
@@ -230,7 +230,7 @@ def test_a_run_is_kept_opened_and_scored(recipe, data, tmp_path, quick_judge):
     for t, model in again.items():
         x = getattr(batch, model.source.name)
         assert model.target.name == t and isinstance(model, Generator)
-        assert torch.allclose(made[t].generate(x), model.generate(x), atol=1e-5) and model.generate(x).shape == (5, *MODALITIES[t].shape)
+        assert torch.allclose(made[t].make(x), model.make(x), atol=1e-5) and model.make(x).shape == (5, *MODALITIES[t].shape)
     json.dumps(again['sound'].meta)
     rows = cmcgan.evaluate_cycle(again, data)
     assert [r.paper for r in rows if r.paper] == [cmcgan.PAPER_CMCGAN[t, 'test'] for t in again if recipe.name == 'CMCGAN']
@@ -273,7 +273,7 @@ def test_a_path_as_a_generator_is_the_path_of_the_game():
     z = torch.randn(3, r.z, generator=torch.Generator().manual_seed(5))
     for t in MODALITIES:
         model = one_way(r, g.nets, CLASSES, 'sound', t)
-        assert torch.allclose(model.generate(x, seed=5), path(g.E, g.G, x, 'sound', t, lambda n: z), atol=1e-5)
+        assert torch.allclose(model.make(x, seed=5), path(g.E, g.G, x, 'sound', t, lambda n: z), atol=1e-5)
         assert all(p.requires_grad for p in g.nets['E_sound'].parameters()), 'the game may go on'
 
 
@@ -282,7 +282,7 @@ def test_a_round_trip_is_one_after_the_other(data, tmp_path, quick_judge):
     trip = RoundTrip(models['picture'], models['sound'])
     x = data['test'].batch(torch.arange(3)).sound
     assert trip.walk == 'sound → picture → sound'
-    assert torch.equal(trip.generate(x, 4), models['sound'].generate(models['picture'].generate(x, 4), 5))
+    assert torch.equal(trip.make(x, 4), models['sound'].make(models['picture'].make(x, 4), 5))
     rows = cmcgan.round_trip_rows(models, data)
     assert {r.direction for r in rows} == {'sound → picture → sound', 'picture → sound → picture'}
     assert {r.metric for r in rows} >= {'balanced_accuracy', 'diversity_within'}

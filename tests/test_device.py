@@ -124,4 +124,4 @@ def test_a_generator_answers_where_it_is_asked(elsewhere):
     g = game(S2I_C_GUIDED)
     model = Generator(g.recipe, CLASSES, g.E.to(elsewhere), g.nets['G'].to(elsewhere))
     assert model.code(torch.zeros(2, 1, 128, 44)).device == elsewhere
-    assert model.generate(torch.zeros(2, 1, 128, 44, device=elsewhere)).shape == (2, 3, 64, 64)
+    assert model.make(torch.zeros(2, 1, 128, 44, device=elsewhere)).shape == (2, 3, 64, 64)

@@ -119,7 +119,7 @@ def test_make_is_generate():
     for name in SHIPPED:
         run, pair = model(name), play_pair()
         x = getattr(pair, run.source.name)
-        assert torch.equal(make(run, run.code(x), noise(run, 5)), run.generate(x, seed=5))
+        assert torch.equal(make(run, run.code(x), noise(run, 5)), run.make(x, seed=5))
 
 
 def test_unknown_model():
@@ -356,7 +356,7 @@ def test_arcs_end_where_they_should(a, b):
 def test_a_walk_begins_and_ends_at_its_ends():
     run, (a, b) = model('S2I-C+guide'), (play_pair(i).sound for i in ('flute', 'tuba'))
     made = walk(run, a, b, 1, 2, 4)
-    assert torch.allclose(made[:1], run.generate(a, seed=1), atol=1e-4) and torch.allclose(made[-1:], run.generate(b, seed=2), atol=1e-4)
+    assert torch.allclose(made[:1], run.make(a, seed=1), atol=1e-4) and torch.allclose(made[-1:], run.make(b, seed=2), atol=1e-4)
 
 
 @pytest.mark.parametrize('steps', [1, 0, -3])

@@ -318,7 +318,7 @@ def test_noise_stays_where_the_pairs_are(half, data, monkeypatch):
 def test_every_part_and_seed_has_its_own_chance(data):
     seeds = []
     class Noted(Echo):
-        def generate(self, x, seed=0): seeds.append(seed); return super().generate(x, seed)
+        def generate(self, x, seed=0): seeds.append(seed); return super().make(x, seed)
     for seed in range(3): missing.generated(data['test'], Noted(), seed=seed, part=9)
     assert len(seeds) == len(set(seeds)) > 9
 
