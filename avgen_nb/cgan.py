@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Encoder
@@ -106,8 +105,8 @@ CHEN_S2I_N = replace(CHEN_S2I, name='S2I-N', mismatch=False)
 CHEN_I2S = Recipe('I2S', 'picture', 'sound', plan=CHEN_PICTURE)
 
 # %% ../nbs/20_cgan.ipynb #0000002c
-STABLE = dict(game='hinge', spectral=True, average=.995, decay=True, unit_phi=True, norm=True, vary=1., width=32, hidden=(128,), keep=(.8,),
-              plan=DEEP, betas=(.5, .9), batch=32)
+STABLE = dict(game='hinge', spectral=True, average=.995, decay=True, unit_phi=True, norm=True, vary=1., width=32,
+              hidden=(128,), keep=(.8,), plan=DEEP, betas=(.5, .9), batch=32)
 S2I_C_GUIDED = replace(CHEN_S2I, name='S2I-C+guide', rates=(1e-3, 2e-4), match=300., guide=1., **STABLE)
 S2I_N_GUIDED = replace(S2I_C_GUIDED, name='S2I-N+guide', mismatch=False)
 I2S_GUIDED = replace(CHEN_I2S, name='I2S+guide', rates=(1e-3, 4e-4), match=50., guide=1., **STABLE)
@@ -148,7 +147,8 @@ def naming_loss(logits, label, pitch, recipe, smoothing=0.):
     "Cross entropy of the instrument, and of the semitone if the recipe aims at it."
     if recipe.aim == 'instrument': return F.cross_entropy(logits.float(), label, label_smoothing=smoothing)
     names, notes = logits.float().split([logits.shape[1] - 128, 128], 1)
-    return F.cross_entropy(names, label, label_smoothing=smoothing) + F.cross_entropy(notes, pitch.round().long(), label_smoothing=smoothing)
+    semitone = pitch.round().long()
+    return F.cross_entropy(names, label, label_smoothing=smoothing) + F.cross_entropy(notes, semitone, label_smoothing=smoothing)
 
 # %% ../nbs/20_cgan.ipynb #00000036
 class EncoderTask:
@@ -160,7 +160,8 @@ class EncoderTask:
             one = pairs.classes[int(pairs.present[0])]
             raise ValueError(f"{recipe.name} tells instruments apart, and these pairs are all of one, '{one}': give at least two.")
         if recipe.aim == 'pitch' and 'pitch' not in pairs.truth:
-            raise ValueError(f"{recipe.name} teaches its encoder the pitch, which these pairs do not know: use a recipe with aim='instrument'.")
+            raise ValueError(f"{recipe.name} teaches its encoder the pitch, which these pairs do not know: "
+                             f"use a recipe with aim='instrument'.")
         E = encoder_for(modality, recipe, pairs.classes)
         self.nets = {'E': E}
         self.optimizers = {'E': torch.optim.AdamW(E.parameters(), recipe.encoder_rate, weight_decay=1e-2)}
@@ -168,7 +169,8 @@ class EncoderTask:
     def describe(self):
         aim = ' that names the pitch too' if self.recipe.aim == 'pitch' else ''
         own = {k: getattr(self.recipe, k) for k in ('plan', 'norm', 'hidden', 'phi', 'keep', 'encoder_rate', 'encoder_batch')}
-        return dict(task=f'encoder of {self.modality.name}s{aim}', **own, vary=self.recipe.varied(self.modality), **describe_pairs(self.pairs))
+        vary = self.recipe.varied(self.modality)
+        return dict(task=f'encoder of {self.modality.name}s{aim}', **own, vary=vary, **describe_pairs(self.pairs))
 
     def draw(self, loop):
         batch = loop.batch(self.pairs, self.recipe.encoder_batch)
@@ -343,7 +345,8 @@ def train_encoders(
 ):
     "The encoders that a game begins with, and how many minutes each took."
     long = lambda r: dict(minutes=minutes / len(wanted)) if minutes is not None else dict(steps=steps_for(r, budget, 'encoder_steps'))
-    made = [train_encoder(m, r, data, Path(folder)/('encoder-' + m.name + r.aim.removeprefix('instrument')), **long(r), **options) for m, r in wanted.items()]
+    place = lambda m, r: Path(folder)/('encoder-' + m.name + r.aim.removeprefix('instrument'))
+    made = [train_encoder(m, r, data, place(m, r), **long(r), **options) for m, r in wanted.items()]
     return [E for E, _ in made], [spent for _, spent in made]
 
 # %% ../nbs/20_cgan.ipynb #00000051
@@ -393,7 +396,8 @@ def nets_of(
     "The encoder and the generator that a model file describes, without their weights."
     if not isinstance(meta.get('recipe'), dict): raise ValueError('it has no recipe, so it is no trained model')
     classes, recipe = meta.get('classes'), recipe_from(meta['recipe'])
-    if not isinstance(classes, list) or not classes: raise ValueError('it has no list of classes, so nobody knows which instruments it is for')
+    if not isinstance(classes, list) or not classes:
+        raise ValueError('it has no list of classes, so nobody knows which instruments it is for')
     return dict(E=encoder_for(MODALITIES[recipe.source], recipe, classes),
                 G=Decoder(MODALITIES[recipe.target], recipe.phi + recipe.z, recipe.width))
 
@@ -406,6 +410,7 @@ def generator_of(
 
 # %% ../nbs/20_cgan.ipynb #00000057
 PAPER = {('S2I-C', 'train'): '.8737', ('S2I-C', 'test'): '.7556', ('S2I-A', 'train'): '.1063', ('S2I-A', 'test'): '.1095',   # Table 5
-         ('S2I-N', 'train'): '.1262', ('S2I-N', 'test'): '.1232', ('I2S', 'test'): '.1117'}                                # I2S: as CMCGAN's paper quotes it
+         ('S2I-N', 'train'): '.1262', ('S2I-N', 'test'): '.1232',
+         ('I2S', 'test'): '.1117'}   # as CMCGAN's paper quotes it
 
 register(Family('cgan', nets_of, generator_of, RECIPES, train_run, lambda meta, split: PAPER.get((meta['recipe']['name'], split))))

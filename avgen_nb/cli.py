@@ -54,7 +54,8 @@ def demo_options(p):
     "Options of `avgen demo`."
     p.add_argument('--out', default='demo', metavar='DIR', help='where to write index.html and results.jsonl (default: demo)')
     p.add_argument('--seed', type=seed_number, default=0, help='of all training (default: 0)')
-    p.add_argument('--budget', default='cpu', choices=('test', 'cpu', 'gpu'), help='how long to train (default: cpu, 10 minutes on 2 cores)')
+    p.add_argument('--budget', default='cpu', choices=('test', 'cpu', 'gpu'),
+                   help='how long to train (default: cpu, 10 minutes on 2 cores)')
 
 def demo(args):
     "Everything in one go: data, judges, S2I-C+guide, I2S+guide, figures, and the gallery (`demo.run_demo`)."
@@ -66,7 +67,8 @@ def export_options(p):
     "Options of `avgen export`."
     p.add_argument('dir', metavar='DIR', help='where to: a new or empty folder')
     p.add_argument('--size', default='default', choices=('small', 'default'), help='small: a few songs; default: about 18 000 pairs')
-    p.add_argument('--frame', type=frame_size, default=(1920, 1080), metavar='WxH', help='size of the jpg files (default: 1920x1080, as Sub-URMP)')
+    p.add_argument('--frame', type=frame_size, default=(1920, 1080), metavar='WxH',
+                   help='size of the jpg files (default: 1920x1080, as Sub-URMP)')
     p.add_argument('--seed', type=seed_number, default=0, help='of the orchestra (default: 0)')
 
 def export(args):
@@ -86,10 +88,13 @@ def share(text):  # such as '0.26'
 def prepare_options(p):
     "Options of `avgen prepare`."
     p.add_argument('dir', metavar='DIR', help='a folder in the layout of Sub-URMP: img and chunk, each with train and validation')
-    p.add_argument('--out', metavar='STORE', help="where to: a new or empty folder, or a store (default: one in the user's cache folder, which --data DIR finds)")
+    p.add_argument('--out', metavar='STORE',
+                   help="where to: a new or empty folder, or a store (default: one in the user's cache folder, which --data DIR finds)")
     p.add_argument('--size', type=positive(int), default=64, metavar='N', help='pixels of a picture\'s side (default: 64)')
-    p.add_argument('--across', type=share, default=.5, metavar='X', help='where the square is cut from a frame: 0 left, 0.5 centre, 1 right (default: 0.5)')
-    p.add_argument('--max-bad', type=share, default=.01, metavar='X', help='share of bad or unpaired files above which to stop (default: 0.01)')
+    p.add_argument('--across', type=share, default=.5, metavar='X',
+                   help='where the square is cut from a frame: 0 left, 0.5 centre, 1 right (default: 0.5)')
+    p.add_argument('--max-bad', type=share, default=.01, metavar='X',
+                   help='share of bad or unpaired files above which to stop (default: 0.01)')
     p.add_argument('--workers', type=positive(int), metavar='N', help='processes (default: one a core)')
 
 def prepare(args):
@@ -102,9 +107,11 @@ def prepare(args):
 # %% ../nbs/93_cli.ipynb #00000012
 def data_options(p, default='orchestra'):
     "Where pairs come from."
-    p.add_argument('--data', metavar='orchestra|DIR', help=f'the built-in orchestra, or a folder in the layout of Sub-URMP, or a store of `avgen prepare` (default: {default})')
+    p.add_argument('--data', metavar='orchestra|DIR',
+                   help=f'the built-in orchestra, or a folder in the layout of Sub-URMP, or a store of `avgen prepare` (default: {default})')
     p.add_argument('--sounds', metavar='DIR', help='recordings in folders named by instrument; needs --pictures')
-    p.add_argument('--pictures', metavar='DIR|orchestra', help='pictures in folders named by instrument, or the orchestra\'s; needs --sounds')
+    p.add_argument('--pictures', metavar='DIR|orchestra',
+                   help='pictures in folders named by instrument, or the orchestra\'s; needs --sounds')
     p.add_argument('--size', choices=('small', 'default'), help='of the orchestra (default: default; with --budget test: small)')
 
 # %% ../nbs/93_cli.ipynb #00000013
@@ -112,7 +119,8 @@ def data_of(
     args,  # with data, sounds, pictures, size
 ):
     "The options as arguments of `runs.open_data`, which opens the pairs."
-    if args.data and (args.sounds or args.pictures): raise ValueError('--data and --sounds/--pictures exclude each other; give one of them.')
+    if args.data and (args.sounds or args.pictures):
+        raise ValueError('--data and --sounds/--pictures exclude each other; give one of them.')
     if bool(args.sounds) != bool(args.pictures):
         given, lacking = ('--sounds', '--pictures') if args.sounds else ('--pictures', '--sounds')
         raise ValueError(f'{given} needs {lacking}: the two are paired by class; `--pictures orchestra` takes the built-in pictures.')
@@ -156,7 +164,8 @@ def check_run_folder(
     "Refuse to resume nothing, and to train over something."
     full = out.is_dir() and any(out.iterdir())
     if out.exists() and not out.is_dir(): raise ValueError(f'{out} is a file; give --out a folder.')
-    if resume and not full: raise ValueError(f'{out} holds no run to resume; leave --resume out to begin one, or give its folder as --out.')
+    if resume and not full:
+        raise ValueError(f'{out} holds no run to resume; leave --resume out to begin one, or give its folder as --out.')
     if full and not resume: raise ValueError(f'{out} is not empty; add --resume to go on with the run in it, or give another --out.')
 
 # %% ../nbs/93_cli.ipynb #0000001a
@@ -164,7 +173,9 @@ def files_options(source):
     "Options of `avgen picture` and `avgen sound`."
     def options(p):
         p.add_argument('files', nargs='+', metavar=source.upper(), help=f'{source} files, or folders of them')
-        p.add_argument('--model', metavar='DIR|NAME', help="folder of a run, or a model of the package (default: the newest fitting one in runs/ and demo/runs/, or the package's own)")
+        p.add_argument('--model', metavar='DIR|NAME', 
+                       help='folder of a run, or a model of the package (default: the newest fitting one in runs/ and demo/runs/, '
+                            "or the package's own)")
         p.add_argument('--out', default='made', metavar='DIR', help='where to write (default: made)')
         p.add_argument('--seed', type=seed_number, default=0, help='of the noise z (default: 0)')
     return options
@@ -238,8 +249,10 @@ COMMANDS = {
     'demo': (demo_options, demo, 'avgen demo --out demo'),
     'export': (export_options, export, 'avgen export data/orchestra --size small --frame 640x360'),
     'prepare': (prepare_options, prepare, 'avgen prepare data/Sub-URMP\n  avgen train S2I-C+guide --data data/Sub-URMP'),
-    'train': (train_options, train, 'avgen train S2I-C+guide --out runs/first --minutes 5\n  avgen train S2I-C+guide --sounds NOTES --pictures orchestra --out runs/real'),
-    'picture': (files_options('sound'), files('sound'), 'avgen picture violin.wav oboe.mp3 --out made\n  avgen picture recordings --model CMCGAN+guide --out made'),
+    'train': (train_options, train, 'avgen train S2I-C+guide --out runs/first --minutes 5\n  '
+              'avgen train S2I-C+guide --sounds NOTES --pictures orchestra --out runs/real'),
+    'picture': (files_options('sound'), files('sound'), 'avgen picture violin.wav oboe.mp3 --out made\n  '
+                'avgen picture recordings --model CMCGAN+guide --out made'),
     'sound': (files_options('picture'), files('picture'), 'avgen sound player.jpg --model runs/I2S+guide'),
     'evaluate': (evaluate_options, evaluate, 'avgen evaluate runs/S2I-C+guide\n  avgen evaluate runs/S2I-C+guide --split exam'),
 }
@@ -249,7 +262,8 @@ HELP = dict(
     demo='all of it in ten minutes: data, training, figures, a page to look at and listen to',
     export='write the built-in orchestra to disk in the layout of Sub-URMP',
     prepare='read a data set in the layout of Sub-URMP once, so that training starts at once',
-    train='train a model by its recipe: those of this package, or those of the papers as they stand', picture='hear sounds, write the picture of each',
+    train='train a model by its recipe: those of this package, or those of the papers as they stand',
+    picture='hear sounds, write the picture of each',
     sound='see pictures, write the sound and the spectrogram of each', evaluate='score a trained model on songs it never met')
 
 # %% ../nbs/93_cli.ipynb #00000020

@@ -12,7 +12,7 @@ __all__ = ['WAYS', 'STAY', 'PATHS', 'CYCLES', 'HAO', 'CMCGAN_GUIDED', 'CYCLE_REC
 # %% ../nbs/22_cmcgan.ipynb #00000004
 import copy
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -54,7 +54,8 @@ def minus_l_df(s, game='gan-cls'):
 # %% ../nbs/22_cmcgan.ipynb #00000013
 def minus_l_d(s, game='gan-cls', corresponding='joint'):
     "-L_D of Hao et al. 2018: 'joint' is -(L_Dw + L_Df), 'standard' is -L_Df alone (our reading)."
-    if corresponding not in ('joint', 'standard'): raise ValueError(f"corresponding={corresponding!r} is unknown: use 'joint' or 'standard'.")
+    if corresponding not in ('joint', 'standard'):
+        raise ValueError(f"corresponding={corresponding!r} is unknown: use 'joint' or 'standard'.")
     return minus_l_df(s, game) + (minus_l_dw(s, game) if corresponding == 'joint' else 0)
 
 # %% ../nbs/22_cmcgan.ipynb #0000001d
@@ -152,12 +153,14 @@ class CycleRecipe:
         "The numbers of one path, as a `Recipe` of lesson 20."
         same = {f.name: getattr(self, f.name) for f in fields(Recipe) if hasattr(self, f.name)}
         of = lambda two, name: two[list(MODALITIES).index(name)]
-        return Recipe(**same | dict(source=source, target=target, plan=of(self.plans, source), match=of(self.match, target), mismatch=self.corresponding == 'joint'))
+        own = dict(plan=of(self.plans, source), match=of(self.match, target), mismatch=self.corresponding == 'joint')
+        return Recipe(**same | dict(source=source, target=target) | own)
 
 # %% ../nbs/22_cmcgan.ipynb #00000045
 HAO = CycleRecipe('CMCGAN')
 _stable = {k: v for k, v in STABLE.items() if k != 'plan'} | dict(plans=(DEEP, DEEP))
-CMCGAN_GUIDED = replace(HAO, name='CMCGAN+guide', rates=(1e-3, 2e-4), pace=.02, start=True, guide=1., match=(300., 50.), **_stable | dict(width=16, batch=16))
+CMCGAN_GUIDED = replace(HAO, name='CMCGAN+guide', rates=(1e-3, 2e-4), pace=.02, start=True, guide=1., match=(300., 50.),
+                        **_stable | dict(width=16, batch=16))
 CYCLE_RECIPES = {r.name: r for r in (CMCGAN_GUIDED, HAO)}
 
 # %% ../nbs/22_cmcgan.ipynb #00000048
@@ -183,7 +186,8 @@ class PairDiscriminator(nn.Module):
     def __init__(self, width=64, spectral=False, size=128):
         super().__init__()
         sn = spectral_norm if spectral else (lambda m: m)
-        trunk = lambda m: nn.Sequential(Discriminator(m, 0, width, spectral).trunk, nn.Flatten(), sn(nn.Linear(16 * 8 * width, size)))   # 4 × 4 or 8 × 2 places
+        last = lambda: sn(nn.Linear(16 * 8 * width, size))   # 4 × 4 or 8 × 2 places
+        trunk = lambda m: nn.Sequential(Discriminator(m, 0, width, spectral).trunk, nn.Flatten(), last())
         self.trunks = nn.ModuleDict({name: trunk(m) for name, m in MODALITIES.items()})
         self.head = nn.Sequential(sn(nn.Linear(2 * size, size)), Leaky(2. if spectral else 1.), nn.Linear(size, 1))
 
@@ -202,7 +206,9 @@ def cycle_nets(
     encoders=None,   # modality → trained `Encoder`, if the recipe begins with such
 ):
     "Two encoders, two decoders, one discriminator."
-    E = {s: copy.deepcopy(encoders[s]).requires_grad_(True) if recipe.start else encoder_for(MODALITIES[s], recipe.way(s, t), classes) for s, t in WAYS}
+    begun = lambda s: copy.deepcopy(encoders[s]).requires_grad_(True)
+    fresh = lambda s, t: encoder_for(MODALITIES[s], recipe.way(s, t), classes)
+    E = {s: begun(s) if recipe.start else fresh(s, t) for s, t in WAYS}
     G = {s: Decoder(MODALITIES[s], recipe.phi + recipe.z, recipe.width) for s in E}
     return {f'E_{s}': E[s] for s in E} | {f'G_{s}': G[s] for s in G} | {'D': PairDiscriminator(recipe.width, recipe.spectral)}
 
@@ -233,7 +239,8 @@ class CMCGAN:
         encoders=None,   # modality → trained `Encoder`, if the recipe wants them as a start or as guides
     ):
         if (recipe.start or recipe.guide) and not encoders:
-            raise ValueError(f'Recipe {recipe.name} wants trained encoders: give them as {{modality: Encoder}}, or a recipe with start=False and guide=0.')
+            raise ValueError(f'Recipe {recipe.name} wants trained encoders: give them as {{modality: Encoder}}, '
+                             'or a recipe with start=False and guide=0.')
         self.recipe, self.pairs = recipe, pairs
         self.nets = cycle_nets(recipe, pairs.classes, encoders)
         self.optimizers = cycle_optimizers(self.nets, recipe)
@@ -301,7 +308,9 @@ class CMCGAN:
         losses = dict(G=minus_l_g(s, r.game))
         if r.cycle: losses['Cons'] = l_cons(ends, real)
         total = losses['G'] + r.cycle * losses.get('Cons', 0)
-        if any(r.match): total = total + (1 - .8 * loop.fraction) * sum(w * (made[m].float() - real[m]).abs().mean() for w, m in zip(r.match, MODALITIES))
+        if any(r.match):
+            far = sum(w * (made[m].float() - real[m]).abs().mean() for w, m in zip(r.match, MODALITIES))
+            total = total + (1 - .8 * loop.fraction) * far
         if r.guide:
             losses['named'] = self.named(made, label, loop)
             total = total + r.guide * losses['named']
@@ -356,7 +365,7 @@ def load_cycle(
     "{what is made: the trained model of that direction}."
     models = {t: load_run(Path(folder)/f'{s}-{t}') for s, t in WAYS}
     for s, t in WAYS:
-        if models[t].target.name != t: raise ValueError(f'{folder}/{s}-{t} makes {models[t].target.name}s; put there the run that makes {t}s.')
+        if (made := models[t].target.name) != t: raise ValueError(f'{folder}/{s}-{t} makes {made}s; put there the run that makes {t}s.')
     return models
 
 # %% ../nbs/22_cmcgan.ipynb #00000064

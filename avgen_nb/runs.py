@@ -43,7 +43,8 @@ def of_instrument(
 ):
     "The pairs of one instrument, their labels unchanged."
     if only is None: return pairs
-    if only not in pairs.classes: raise ValueError(f"There is no instrument '{only}' in these pairs; choose one of {', '.join(pairs.classes)}.")
+    if only not in pairs.classes:
+        raise ValueError(f"There is no instrument '{only}' in these pairs; choose one of {', '.join(pairs.classes)}.")
     return pairs.subset(pairs.labels == pairs.classes.index(only))
 
 # %% ../nbs/18_runs.ipynb #18000015
@@ -106,7 +107,7 @@ def family_of(
     name = str(meta.get('family', 'cgan'))
     if name not in FAMILIES and name in MODULES: import_module(MODULES[name])
     if name not in FAMILIES:
-        raise ValueError(f"its family is '{name}', which is not registered; import the module that registers it, or install a newer version")
+        raise ValueError(f"its family is '{name}', which is not registered; import the module that does it, or install a newer version")
     return FAMILIES[name]
 
 # %% ../nbs/18_runs.ipynb #18000020
@@ -141,7 +142,8 @@ def jury_of(
     beside = folder is not None and path.exists()
     who = path if beside else "the package's judge" if folder is None else f"{path} is missing, and the package's judge"
     judge = load_judge(path) if beside else package_judge(target)
-    if judge.modality != target: raise ValueError(f'{who} judges {judge.modality}s, but the model makes {target}s; give it a judge of those.')
+    if judge.modality != target:
+        raise ValueError(f'{who} judges {judge.modality}s, but the model makes {target}s; give it a judge of those.')
     if judge.classes != tuple(run.classes): raise ValueError(f'{who} names other classes than the model; give it a judge of the same.')
     return judge
 
@@ -149,8 +151,9 @@ def jury_of(
 def meta_of(recipe, data, run, spent, seed, opened, **more):  # run: of `fit`; spent: minutes of each encoder
     "What a run must remember: how it was made, on what, for how long."
     from avgen_nb.metrics import device_name
-    return dict(recipe=asdict(recipe), classes=list(data['train'].classes), seed=seed, steps=run.steps, minutes=round(sum(spent) + run.minutes, 2),
-                minutes_of_game=round(run.minutes, 2), opened=opened or {}, device=device_name(run.device), version=__version__, **more)
+    minutes, of_game = round(sum(spent) + run.minutes, 2), round(run.minutes, 2)
+    return dict(recipe=asdict(recipe), classes=list(data['train'].classes), seed=seed, steps=run.steps, minutes=minutes,
+                minutes_of_game=of_game, opened=opened or {}, device=device_name(run.device), version=__version__, **more)
 
 # %% ../nbs/18_runs.ipynb #18000027
 def keep_run(
@@ -159,8 +162,9 @@ def keep_run(
 ):
     "Write what is needed to use a trained model: its nets with its meta, and the judge of what it makes."
     from avgen_nb.judges import save_judge
+    judge = jury_of(run)
     save_nets(Path(out)/'model.safetensors', run.nets, run.meta)
-    save_judge(jury_of(run), Path(out)/'judge.safetensors')
+    save_judge(judge, Path(out)/'judge.safetensors')
     return run
 
 def load_run(
@@ -168,11 +172,11 @@ def load_run(
 ):
     "The trained model in a folder, with its judge as `jury`."
     folder = Path(folder)
-    inside = sorted(str(p.parent) for p in folder.glob('*/model.safetensors'))
-    if inside and not (folder/'model.safetensors').is_file(): raise ValueError(f'{folder} holds several runs: give one of {", ".join(inside)}.')
-    if not (folder/'model.safetensors').is_file():
+    path, inside = folder/'model.safetensors', sorted(str(p.parent) for p in folder.glob('*/model.safetensors'))
+    if inside and not path.is_file(): raise ValueError(f'{folder} holds several runs: give one of {", ".join(inside)}.')
+    if not path.is_file():
         raise ValueError(f'{folder} holds no finished run (no model.safetensors in it); train one there, or resume it.')
-    nets, meta = load_nets(folder/'model.safetensors', lambda meta: family_of(meta).nets(meta))
+    nets, meta = load_nets(path, lambda meta: family_of(meta).nets(meta))
     run = family_of(meta).model(nets, meta)
     run.jury = jury_of(run, folder)
     return run
@@ -229,8 +233,8 @@ def accuracy_row(
     said, known = (jury.classify(x.to(home_of(jury))).argmax(1).cpu() for x in (made, real))
     value, low, high = song_interval(true, said, songs, seed)
     n = len(jury.classes)
-    return Row(metric='balanced_accuracy', value=value, low=low, high=high, songs=len(songs.unique()), ceiling=balanced_accuracy(true, known, n),
-               chance=chance(n), majority=majority(true), **context)
+    return Row(metric='balanced_accuracy', value=value, low=low, high=high, songs=len(songs.unique()),
+               ceiling=balanced_accuracy(true, known, n), chance=chance(n), majority=majority(true), **context)
 
 def pair_rows(
     run,            # a trained model
@@ -243,7 +247,8 @@ def pair_rows(
     jury, songs = jury_of(run), pairs.songs.cpu()
     made, real = over(run, pairs, jury.features, seed), pairs.over(lambda batch: jury.features(getattr(batch, run.target.name)))
     true = judge_labels(jury, pairs.labels, pairs.classes)
-    rows = [accuracy_row(jury, real, made, true, songs, seed, **context)] + cloud_rows(real, made, true, true, songs, songs, seed, **context)
+    rows = [accuracy_row(jury, real, made, true, songs, seed, **context)]
+    rows += cloud_rows(real, made, true, true, songs, songs, seed, **context)
     return rows + item_rows(*real_and_made(run, pairs, seed), run.target.hear, seed, **context | dict(n=min(len(pairs), 4000)))
 
 # %% ../nbs/18_runs.ipynb #18000033
@@ -285,5 +290,6 @@ def shipped(
     "A trained model that comes with the package."
     folder = shipped_folder(name)
     if folder is None or not (folder/'model.safetensors').is_file():
-        raise ValueError(f"No model '{name}' comes with the package, only {', '.join(shipped_names())}; train it with `avgen train {name}`.")
+        raise ValueError(f"No model '{name}' comes with the package, only {', '.join(shipped_names())}; "
+                         f"train it with `avgen train {name}`.")
     return load_run(folder)

@@ -8,12 +8,13 @@ import pytest
 import safetensors.torch, torch
 from PIL import Image
 
-from avgen_nb.cgan import CHEN_S2I, encoder_for, load_run
+from avgen_nb.cgan import CHEN_S2I, encoder_for
 from avgen_nb.cli import main
 from avgen_nb.cmcgan import load_cycle
 from avgen_nb.judges import Judge, load_judge, save_judge
 from avgen_nb.nets import PICTURE, SOUND, Decoder
 from avgen_nb.pairs import orchestra_pairs
+from avgen_nb.runs import load_run
 from avgen_nb.sound import SAMPLE_RATE, read_sound, write_sound
 from avgen_nb.training import fingerprint, load_nets, read_tensors, save_nets
 from avgen_nb.urmp import SOUNDS, Report, class_files, load_class_folders, load_urmp, read_picture

@@ -10,6 +10,7 @@ from avgen_nb import cgan, metrics, pairs as pairs_module
 from avgen_nb.cgan import RECIPES, CrossModalGAN, Generator, gan_cls_d, gan_cls_g, hinge_d, hinge_g, mismatched
 from avgen_nb.nets import MODALITIES, PICTURE, SOUND, Encoder
 from avgen_nb.pairs import Pairs
+from avgen_nb.runs import evaluate_run, load_run, open_data, over
 from avgen_nb.training import fit, seeded
 
 N, CLASSES = 48, ('flute', 'tuba', 'violin')
@@ -82,7 +83,7 @@ def test_where_no_pose_is_far_enough_the_farthest_will_do():
 def test_a_pose_oriented_game_needs_one_instrument_that_exists(data, tmp_path):
     with pytest.raises(ValueError, match="one instrument.*only='flute'"): cgan.train_run('S2I-pose+guide', data, tmp_path)
     with pytest.raises(ValueError, match="no instrument 'lyre'.*tuba"): cgan.train_run('S2I-pose+guide', data, tmp_path, only='lyre')
-    assert (cgan.of_instrument(data['train'], 'tuba', RECIPES['S2I-pose+guide']).labels == 1).all()
+    assert (cgan.played(RECIPES['S2I-pose+guide'], data['train'], 'tuba').labels == 1).all()
 
 
 def test_an_encoder_that_aims_at_the_pitch_needs_the_pitch(data):
@@ -157,9 +158,8 @@ def test_a_code_of_one_length():
 def quick_judge(monkeypatch):
     "A judge that need not be trained."
     from avgen_nb.judges import Judge
-    def judge_of(data, recipe, budget='cpu', quiet=True):
-        channels = MODALITIES[recipe.target].channels
-        with seeded(0): return Judge(channels, CLASSES, recipe.target, width=4).eval()
+    def judge_of(data, target, budget='cpu', quiet=True):
+        with seeded(0): return Judge(MODALITIES[target].channels, CLASSES, target, width=4).eval()
     monkeypatch.setattr(cgan, 'judge_of', judge_of)
 
 
@@ -172,13 +172,13 @@ def no_items(monkeypatch):
 @pytest.mark.parametrize('name', ('S2I-C+guide', 'I2S+guide'))
 def test_a_run_is_kept_opened_and_scored(name, data, tmp_path, quick_judge):
     made = cgan.train_run(tiny(name), data, tmp_path / 'run', budget='test', quiet=True)
-    again = cgan.load_run(tmp_path / 'run')
+    again = load_run(tmp_path / 'run')
     x = getattr(data['test'].batch(torch.arange(7)), made.source.name)
     assert torch.allclose(made.make(x), again.make(x), atol=1e-5)
     assert made.make(x).shape == (7, *made.target.shape)
     assert not torch.equal(again.make(x, seed=1), again.make(x, seed=2))
     assert torch.allclose(again.make(x, part=2), again.make(x), atol=1e-5)
-    rows = cgan.evaluate_run(tmp_path / 'run', data)
+    rows = evaluate_run(tmp_path / 'run', data)
     assert {'balanced_accuracy', 'kid_judge', 'diversity_within', 'near_copies', 'swd_level_0'} <= {r.metric for r in rows}
     assert ('periodicity' in {r.metric for r in rows}) == (made.target is SOUND)
     assert rows[0].low <= rows[0].value <= rows[0].high and rows[0].chance == pytest.approx(1 / 3)
@@ -187,10 +187,10 @@ def test_a_run_is_kept_opened_and_scored(name, data, tmp_path, quick_judge):
 
 def test_a_pose_oriented_run_is_kept_opened_and_scored(data, tmp_path, quick_judge, no_items):
     made = cgan.train_run(tiny('S2I-pose+guide'), data, tmp_path / 'run', budget='test', only='tuba', quiet=True)
-    again = cgan.load_run(tmp_path / 'run')
+    again = load_run(tmp_path / 'run')
     x = data['test'].batch(torch.arange(4)).sound
     assert torch.allclose(made.make(x), again.make(x), atol=1e-5) and again.meta['only'] == 'tuba'
-    assert cgan.evaluate_run(again, data)[0].n == int((data['test'].labels == 1).sum())
+    assert evaluate_run(again, data)[0].n == int((data['test'].labels == 1).sum())
 
 
 def test_a_run_cut_off_and_resumed_is_the_run_left_alone(data, tmp_path, quick_judge, monkeypatch):
@@ -205,11 +205,11 @@ def test_a_run_cut_off_and_resumed_is_the_run_left_alone(data, tmp_path, quick_j
 
 
 def test_a_folder_without_a_run_is_one_sentence(tmp_path):
-    with pytest.raises(ValueError, match='no finished run'): cgan.load_run(tmp_path)
+    with pytest.raises(ValueError, match='no finished run'): load_run(tmp_path)
 
 
 def test_sounds_without_pictures_are_refused():
-    with pytest.raises(ValueError, match='go together'): cgan.open_data(sounds='somewhere')
+    with pytest.raises(ValueError, match='go together'): open_data(sounds='somewhere')
 
 
 def test_the_generator_is_deterministic_and_frozen(data):
@@ -234,11 +234,11 @@ def a_model(data, name='S2I-C+guide', meta=None):
 def test_no_two_pairs_share_their_z(data):
     "Pairs with the very same sound are made into different pictures, however many are made at a time."
     model, one = a_model(data), data['test'].subset(torch.zeros(600, dtype=torch.long))
-    made = model.over(one, lambda x: x.flatten(1)[:, ::64], part=256)
+    made = over(model, one, lambda x: x.flatten(1)[:, ::64], part=256)
     assert (made[:88] - made[512:]).abs().amax(1).min() > 1e-4 and (made[:256] - made[256:512]).abs().amax(1).min() > 1e-4
-    assert torch.allclose(made, model.over(one, lambda x: x.flatten(1)[:, ::64], part=100), atol=1e-5)
+    assert torch.allclose(made, over(model, one, lambda x: x.flatten(1)[:, ::64], part=100), atol=1e-5)
     whole = model.make(one.batch(torch.arange(600)).sound).flatten(1)[:, ::64]
-    assert torch.allclose(made, whole, atol=1e-5), 'the z of a pair is the one that generate draws for it'
+    assert torch.allclose(made, whole, atol=1e-5), 'the z of a pair is the one that make draws for it'
 
 
 def test_scoring_holds_one_part_at_a_time(data, monkeypatch):
@@ -251,9 +251,9 @@ def test_scoring_holds_one_part_at_a_time(data, monkeypatch):
         return call
     monkeypatch.setattr(Pairs, 'batch', noted(Pairs.batch, len))
     monkeypatch.setattr(Judge, 'features', noted(Judge.features, len))
-    monkeypatch.setattr(Generator, 'generate', lambda self, x, *a, f=Generator.generate, **k: noted(lambda s, x: f(s, x, *a, **k), len)(self, x))
+    monkeypatch.setattr(Generator, 'make', lambda self, x, *a, f=Generator.make, **k: noted(lambda s, x: f(s, x, *a, **k), len)(self, x))
     many = data | dict(test=data['test'].subset(torch.arange(700) % N))
-    rows = cgan.evaluate_run(a_model(data), many)
+    rows = evaluate_run(a_model(data), many)
     assert rows[0].n == 700 and len(sizes) >= 9 and max(sizes) <= 256
 
 
@@ -264,28 +264,28 @@ def test_ceiling_and_chance_are_of_the_items_scored(data, no_items):
     always = dict(flute=0, tuba=1, violin=2)
     for name, k in always.items():
         with torch.no_grad(): model.jury.head[1].weight.zero_(), model.jury.head[1].bias.copy_(torch.eye(3)[k] * 9)     # it always says so
-        row = cgan.evaluate_run(model, data)[0]
+        row = evaluate_run(model, data)[0]
         assert row.ceiling == row.value == pytest.approx(1 / 3) == row.chance and (row.songs, row.seeds) == (18, 1)
         model.meta['only'] = 'tuba'
-        row = cgan.evaluate_run(model, data)[0]
+        row = evaluate_run(model, data)[0]
         assert row.ceiling == row.value == float(name == 'tuba') and row.majority == 1, 'always naming the one instrument scores 1'
         model.meta.pop('only')
 
 
 def test_the_exam_needs_no_data_and_is_of_the_orchestra(data, monkeypatch, no_items):
     monkeypatch.setattr(pairs_module, 'exam_pairs', lambda: made_up_pairs(5, first_song=500))
-    row = cgan.evaluate_run(a_model(data), split='exam')[0]
+    row = evaluate_run(a_model(data), split='exam')[0]
     assert (row.data, row.split, row.n, row.paper) == ('orchestra exam', 'exam', N, None)
     for opened in (dict(data='somewhere/urmp'), dict(sounds='recordings', pictures='orchestra')):
-        with pytest.raises(ValueError, match='the exam is of the built-in orchestra'): cgan.evaluate_run(a_model(data, meta=dict(opened=opened)), data, split='exam')
+        with pytest.raises(ValueError, match='the exam is of the built-in orchestra'): evaluate_run(a_model(data, meta=dict(opened=opened)), data, split='exam')
 
 
 def test_a_model_that_says_nothing_of_itself_wants_the_data(data, no_items):
     model = a_model(data, meta=dict(other=1))
     for split in ('test', 'exam'):
-        with pytest.raises(ValueError, match='does not say what it was trained on'): cgan.evaluate_run(model, split=split)
-    with pytest.raises(ValueError, match="no split 'valid'.*train, dev, test"): cgan.evaluate_run(model, data, 'valid')
-    row = cgan.evaluate_run(model, data)[0]
+        with pytest.raises(ValueError, match='does not say what it was trained on'): evaluate_run(model, split=split)
+    with pytest.raises(ValueError, match="no split 'valid'.*train, dev, test"): evaluate_run(model, data, 'valid')
+    row = evaluate_run(model, data)[0]
     assert (row.seed, row.steps, row.minutes, row.data) == (None, None, None, '') and row.n == N
 
 
@@ -294,7 +294,7 @@ def test_the_callers_randomness_is_left_alone(data, tmp_path, quick_judge, no_it
     before = torch.get_rng_state()
     cgan.train_encoder(SOUND, tiny('S2I-C+guide'), data, steps=1, quiet=True)
     model = cgan.train_run(tiny('S2I-C+guide'), data, tmp_path, budget='test', quiet=True)
-    cgan.evaluate_run(model, data)
+    evaluate_run(model, data)
     assert torch.equal(before, torch.get_rng_state())
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from avgen_nb import chen, metrics
-from avgen_nb.cgan import evaluate_run, load_run
+from avgen_nb.runs import evaluate_run, load_run
 from avgen_nb.chen import EFFORTS, LEDGER, REPRESENTATIONS, SYSTEMS, Effort
 from avgen_nb.judges import Judge
 from avgen_nb.metrics import Row, read_rows
@@ -320,7 +320,7 @@ def test_the_ranges():
 
 
 def test_pose_rows_are_of_the_one_instrument(tmp_path):
-    from avgen_nb.cgan import open_data
+    from avgen_nb.runs import open_data
     pairs = open_data(size='small')
     rows = chen.pose_rows('trombone', pairs, tmp_path, replace(EFFORT, judge=2, pose=2))
     assert {(r.system, r.metric) for r in rows} == {(s, m) for s, m in zip(['S2I-pose+guide'] * 2 + ['I2S-pose+guide'] * 2, chen.POSE_METRICS)}

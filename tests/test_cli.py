@@ -1,11 +1,11 @@
 "The command line: every contradiction is one sentence, every command one call."
-import subprocess, sys, types
+import subprocess, sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from avgen_nb import cli, cmcgan
+from avgen_nb import cgan, cli, cmcgan, runs
 
 REPO = Path(__file__).parents[1]
 
@@ -20,19 +20,16 @@ def refused(capsys, *argv):
 
 @pytest.fixture
 def calls(monkeypatch):
-    "A cgan that only takes notes of how it is called."
+    "Runs that only take notes of how they are called."
     noted = []
     note = lambda name, answer=None: lambda *a, **k: (noted.append((name, a, k)), answer)[1]
-    fake = types.ModuleType('avgen_nb.cgan')
     def trainer_of(name):
         if name not in ('S2I-C+guide', 'I2S+guide'): raise ValueError(f"There is no recipe '{name}'; choose one of S2I-C, I2S.")
         return SimpleNamespace(name=name), note('train_run')
-    monkeypatch.setattr(cmcgan, 'trainer_of', trainer_of)
-    fake.open_data = note('open_data', 'pairs')
-    fake.evaluate_run = note('evaluate_run', [])
-    fake.load_run = lambda folder: SimpleNamespace(folder=folder, meta=dict(opened=dict(data='orchestra')))
-    monkeypatch.setitem(sys.modules, 'avgen_nb.cgan', fake)
-    monkeypatch.setattr('avgen_nb.cgan', fake, raising=False)
+    monkeypatch.setattr(runs, 'trainer_of', trainer_of)
+    monkeypatch.setattr(runs, 'open_data', note('open_data', 'pairs'))
+    monkeypatch.setattr(runs, 'evaluate_run', note('evaluate_run', []))
+    monkeypatch.setattr(runs, 'load_run', lambda folder: SimpleNamespace(folder=folder, meta=dict(opened=dict(data='orchestra'))))
     return noted
 
 
@@ -118,39 +115,39 @@ def test_resume_wants_a_run(calls, capsys, tmp_path):
     assert calls[-1][2]['resume'] is True
 
 
-def test_evaluate_prints_and_appends(calls, capsys, tmp_path):
+def test_evaluate_prints_and_appends(calls, monkeypatch, capsys, tmp_path):
     from avgen_nb.metrics import Row, read_rows
-    sys.modules['avgen_nb.cgan'].evaluate_run = lambda run, data, split: [Row('S2I-C+guide', metric='balanced_accuracy', value=.9)]
+    monkeypatch.setattr(runs, 'evaluate_run', lambda run, data, split: [Row('S2I-C+guide', metric='balanced_accuracy', value=.9)])
     assert cli.main(['evaluate', str(tmp_path)]) == cli.main(['evaluate', str(tmp_path)]) == 0
     assert 'balanced_accuracy' in capsys.readouterr().out
     assert len(read_rows(tmp_path/'results.jsonl')) == 2
 
 
-def test_evaluate_opens_data_only_when_told_to(calls, tmp_path):
+def test_evaluate_opens_data_only_when_told_to(calls, monkeypatch, tmp_path):
     seen = []
-    sys.modules['avgen_nb.cgan'].evaluate_run = lambda run, data, split: seen.append((data, split)) or []
+    monkeypatch.setattr(runs, 'evaluate_run', lambda run, data, split: seen.append((data, split)) or [])
     assert cli.main(['evaluate', str(tmp_path)]) == cli.main(['evaluate', str(tmp_path), '--data', 'D', '--split', 'dev']) == 0
     assert cli.main(['evaluate', str(tmp_path), '--split', 'exam']) == 0
     assert seen == [(None, 'test'), ('pairs', 'dev'), (None, 'exam')] and [c[2]['data'] for c in calls] == ['D']
 
 
-def test_rows_say_which_data_were_named(calls, tmp_path):
+def test_rows_say_which_data_were_named(calls, monkeypatch, tmp_path):
     from avgen_nb.metrics import Row, read_rows
-    sys.modules['avgen_nb.cgan'].evaluate_run = lambda run, data, split: [Row('S2I-C+guide', data='as trained', metric='balanced_accuracy', value=.9)]
+    monkeypatch.setattr(runs, 'evaluate_run', lambda run, data, split: [Row('S2I-C+guide', data='as trained', metric='balanced_accuracy', value=.9)])
     for more in ([], ['--size', 'small'], ['--data', 'D'], ['--sounds', 'S', '--pictures', 'orchestra']): assert cli.main(['evaluate', str(tmp_path), *more]) == 0
     assert [r.data for r in read_rows(tmp_path/'results.jsonl')] == ['as trained', 'orchestra small', 'D', 'S']
 
 
 @pytest.mark.parametrize('text', [b'no json\n', b'{"system": "a"\n', b'[1]\n', b'\xff\xfe\x00', b'{"other": 1}\n'])
-def test_results_of_something_else_are_named_and_left_alone(calls, capsys, tmp_path, text):
+def test_results_of_something_else_are_named_and_left_alone(calls, monkeypatch, capsys, tmp_path, text):
     (tmp_path/'results.jsonl').write_bytes(text)
-    sys.modules['avgen_nb.cgan'].evaluate_run = lambda *a, **k: pytest.fail('scored before the file was looked at')
+    monkeypatch.setattr(runs, 'evaluate_run', lambda *a, **k: pytest.fail('scored before the file was looked at'))
     assert str(tmp_path/'results.jsonl') in refused(capsys, 'evaluate', tmp_path)
     assert (tmp_path/'results.jsonl').read_bytes() == text
 
 
-def test_a_run_that_does_not_say_its_data(calls, capsys, tmp_path):
-    sys.modules['avgen_nb.cgan'].load_run = lambda folder: SimpleNamespace(meta={})
+def test_a_run_that_does_not_say_its_data(calls, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(runs, 'load_run', lambda folder: SimpleNamespace(meta={}))
     assert '--data' in refused(capsys, 'evaluate', tmp_path) and cli.main(['evaluate', str(tmp_path), '--data', 'D']) == 0
 
 
@@ -234,7 +231,7 @@ def test_help_is_light_and_runs_as_a_module():
 
 
 def test_both_papers_recipes_train(capsys):
-    assert cmcgan.trainer_of('CMCGAN+guide') == (cmcgan.CMCGAN_GUIDED, cmcgan.train_cycle)
-    assert cmcgan.trainer_of('I2S+guide')[1] is cmcgan.train_run
+    assert runs.trainer_of('CMCGAN+guide') == (cmcgan.CMCGAN_GUIDED, cmcgan.train_cycle)
+    assert runs.trainer_of('I2S+guide') == (cgan.I2S_GUIDED, cgan.train_run)
     assert 'S2I-C+guide' in (err := refused(capsys, 'train', 'CMCGAM')) and 'CMCGAN' in err
     with pytest.raises(ValueError, match='--only cello'): cmcgan.train_cycle('CMCGAN+guide', {}, 'nowhere', only='cello')

@@ -219,7 +219,7 @@ def quick_judge(monkeypatch):
     "A judge that need not be trained."
     from avgen_nb.judges import Judge
     ready = {m: Judge(MODALITIES[m].channels, CLASSES, m, width=4).eval() for m in MODALITIES}
-    monkeypatch.setattr(cmcgan, 'judge_of', lambda data, recipe, *a: ready[recipe.target])
+    monkeypatch.setattr(cmcgan, 'judge_of', lambda data, target, *a: ready[target])
 
 
 @pytest.mark.parametrize('recipe', (HAO, CMCGAN_GUIDED), ids=lambda r: r.name)
@@ -229,7 +229,7 @@ def test_a_run_is_kept_opened_and_scored(recipe, data, tmp_path, quick_judge):
     batch = data['test'].batch(torch.arange(5))
     for t, model in again.items():
         x = getattr(batch, model.source.name)
-        assert model.target.name == t and isinstance(model, Generator)
+        assert model.target.name == t
         assert torch.allclose(made[t].make(x), model.make(x), atol=1e-5) and model.make(x).shape == (5, *MODALITIES[t].shape)
     json.dumps(again['sound'].meta)
     rows = cmcgan.evaluate_cycle(again, data)

@@ -116,8 +116,8 @@ def test_the_loud_band_is_light_and_high_is_up():
 def fake_run(source, target):
     shape = dict(picture=(3, 64, 64), sound=(1, 128, 44))[target]
     make = lambda x, seed=0: x.mean((1, 2, 3)).clamp(-1, 1)[:, None, None, None].expand(-1, *shape)
-    return SimpleNamespace(source=SimpleNamespace(name=source), target=SimpleNamespace(name=target), generate=make,
-                           judge=lambda x: (('cello', 'tuba'), torch.tensor([[.2, .8]]).expand(len(x), 2)))
+    return SimpleNamespace(source=SimpleNamespace(name=source), target=SimpleNamespace(name=target), make=make,
+                           jury=SimpleNamespace(classes=('cello', 'tuba'), predict=lambda x: torch.tensor([[.2, .8]]).expand(len(x), 2)))
 
 
 def test_one_bad_sound_does_not_stop_the_others(tmp_path):
@@ -175,7 +175,7 @@ def test_without_a_run_the_packages_own_is_taken_and_said(tmp_path, monkeypatch)
 
 def test_newest_fitting_run_is_taken(tmp_path, monkeypatch):
     import os
-    from avgen_nb import cgan
+    from avgen_nb import runs
     made = {}
     for age, (name, source) in enumerate([('new', 'picture'), ('mid', 'sound'), ('old', 'sound')]):
         folder = tmp_path/'demo'/'runs'/name
@@ -183,17 +183,17 @@ def test_newest_fitting_run_is_taken(tmp_path, monkeypatch):
         (folder/'model.safetensors').write_text('x')
         os.utime(folder/'model.safetensors', (1e9 - age, 1e9 - age))
         made[folder.resolve()] = SimpleNamespace(source=SimpleNamespace(name=source), target=SimpleNamespace(name='?'), folder=name)
-    monkeypatch.setattr(cgan, 'load_run', lambda folder: made[Path(folder).resolve()])
+    monkeypatch.setattr(runs, 'load_run', lambda folder: made[Path(folder).resolve()])
     monkeypatch.chdir(tmp_path)
     assert demo.run_for('sound').folder == 'mid' and demo.run_for('picture').folder == 'new'
     with pytest.raises(ValueError, match='takes a picture'): demo.run_for('sound', 'demo/runs/new')
 
 
 def test_a_cmcgan_holds_a_run_for_each_direction(tmp_path, monkeypatch):
-    from avgen_nb import cgan
+    from avgen_nb import runs
     assert demo.run_for('sound', 's2i-c+guide').recipe.name == 'S2I-C+guide', 'a model of the package, by its name'
     for way in ('sound-picture', 'picture-sound'): (tmp_path/'CMCGAN+guide'/way).mkdir(parents=True)
-    monkeypatch.setattr(cgan, 'load_run', lambda folder: SimpleNamespace(source=SimpleNamespace(name=Path(folder).name.partition('-')[0]), folder=Path(folder).name))
+    monkeypatch.setattr(runs, 'load_run', lambda folder: SimpleNamespace(source=SimpleNamespace(name=Path(folder).name.partition('-')[0]), folder=Path(folder).name))
     assert [demo.run_for(s, tmp_path/'CMCGAN+guide').folder for s in ('sound', 'picture')] == ['sound-picture', 'picture-sound']
 
 

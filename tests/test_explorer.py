@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 
 from avgen_nb import explorer
-from avgen_nb.cgan import keep_run, load_run, shipped_names
 from avgen_nb.explorer import (GIVEN, HOME, PLAYING, Card, Film, Pose, answer, arc, browse, browse_by, browse_panel, card_html, cards_html, compare, compare_panel,
                                copies_panel, dragged, explore, explore_copies, explore_file, explore_models, explore_pose, explore_trip, explore_upload, explore_walk, faded,
-                               film_cards, film_of, fit, handles, heard_pitch, joint_ways, ledger_row, ledger_words, live, make, model, models_here, moves, nearest, neighbours,
-                               noise, note_name, note_panel, panel, play_pair, pose_panel, put, recording, round_trip, rows_of, sheet, show_cards, still, thumbs, touch,
+                               film_cards, film_of, fit, handles, heard_pitch, joint_ways, ledger_row, ledger_words, live, model, models_here, moves, nearest, neighbours,
+                               note_name, note_panel, panel, play_pair, pose_panel, put, recording, round_trip, rows_of, sheet, show_cards, still, thumbs, touch,
                                trip_panel, update_times, upload_panel, uploads, verdict, verdicts, walk, walk_panel)
 from avgen_nb.orchestra import build_orchestra
 from avgen_nb.players import INSTRUMENTS, KEYPOINTS, RANGES, Moment, draw_look, keypoints
+from avgen_nb.runs import keep_run, load_run, shipped_names
 from avgen_nb.sound import SAMPLE_RATE, tone
 
 
@@ -115,11 +115,11 @@ def test_note_names(midi, name): assert note_name(midi) == name
 def test_pitch_is_heard(): assert heard_pitch(tone(52), 'cello') == 'E3' and heard_pitch(torch.zeros(22050)) == 'no pitch'
 
 
-def test_make_is_generate():
+def test_what_is_made_is_made_of_the_code_and_the_noise():
     for name in SHIPPED:
         run, pair = model(name), play_pair()
         x = getattr(pair, run.source.name)
-        assert torch.equal(make(run, run.code(x), noise(run, 5)), run.make(x, seed=5))
+        assert torch.equal(run.of_code(run.code(x), run.noise(1, 5)), run.make(x, seed=5))
 
 
 def test_unknown_model():

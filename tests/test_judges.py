@@ -270,7 +270,7 @@ def test_the_packages_judges_know_the_songs_they_learnt_from(modality, some_song
 
 
 def test_all_models_of_the_package_are_scored_by_its_one_judge():
-    from avgen_nb.cgan import shipped, shipped_folder, shipped_names
+    from avgen_nb.runs import shipped, shipped_folder, shipped_names
     for name in shipped_names():
         run = shipped(name)
         assert not (shipped_folder(name)/'judge.safetensors').exists()

@@ -34,14 +34,14 @@ def data(): return dict(train=made_up_pairs(0), dev=made_up_pairs(1, 2, 100), te
 class Echo:
     "Makes pictures whose brightness is the mean of the sound."
     source, target = SOUND, PICTURE
-    def generate(self, x, seed=0): return x.mean((1, 2, 3), keepdim=True).expand(-1, 3, 64, 64)
+    def make(self, given, seed=0): return given.mean((1, 2, 3), keepdim=True).expand(-1, 3, 64, 64)
     def code(self, x): return x.mean((1, 2, 3))[:, None].expand(-1, 4)
 
 
 class Mirror(Echo):
     "The other way round."
     source, target = PICTURE, SOUND
-    def generate(self, x, seed=0): return x.mean((1, 2, 3), keepdim=True).expand(-1, 1, 128, 44)
+    def make(self, given, seed=0): return given.mean((1, 2, 3), keepdim=True).expand(-1, 1, 128, 44)
 
 
 def every(pairs): return pairs.batch(torch.arange(len(pairs)))
@@ -228,7 +228,7 @@ def test_rows_of_a_partner(watched):
 def test_a_partner_that_knows_the_label_is_found_out(data):
     "The controls tell a leak: with the label in the partner, own and same help, another instrument's ruins."
     class Knows(Echo):
-        def generate(self, x, seed=0): return x[:, :, :1, :1].expand(-1, 3, 64, 64)
+        def make(self, given, seed=0): return given[:, :, :1, :1].expand(-1, 3, 64, 64)
     told = data['test'].labels[:, None, None, None].float() - 1
     pairs = replace(data['test'], sounds=told.expand(-1, 1, 128, 44).half())
     def says(made): return torch.nn.functional.one_hot((every(made).picture.mean((1, 2, 3)) + 1).round().long(), 3).float()
@@ -318,7 +318,7 @@ def test_noise_stays_where_the_pairs_are(half, data, monkeypatch):
 def test_every_part_and_seed_has_its_own_chance(data):
     seeds = []
     class Noted(Echo):
-        def generate(self, x, seed=0): seeds.append(seed); return super().make(x, seed)
+        def make(self, given, seed=0): seeds.append(seed); return super().make(given, seed)
     for seed in range(3): missing.generated(data['test'], Noted(), seed=seed, part=9)
     assert len(seeds) == len(set(seeds)) > 9
 

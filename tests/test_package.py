@@ -112,7 +112,7 @@ def test_readme():
 @pytest.mark.parametrize('name', ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'docs/decisions.md'])
 def test_what_is_named_is_there(name):
     "Scripts, and the recipes of `avgen train`."
-    from avgen_nb.cmcgan import trainer_of
+    from avgen_nb.runs import trainer_of
     text = (ROOT/name).read_text(encoding='utf-8')
     for script in re.findall(r'scripts/\w+\.py', text): assert (ROOT/script).exists(), f'{name} names {script}'
     for recipe in re.findall(r'avgen(?:_nb)? train ([A-Z][\w+-]*)', text): trainer_of(recipe)

@@ -220,7 +220,7 @@ def test_a_data_set_without_strings_or_slides_has_no_pose_correlation():
 
 def test_a_run_is_scored_with_its_own_moments():
     pairs = marked(known(toy_pairs(), 'pitch'))
-    run = SimpleNamespace(source=SOUND, target=SOUND, meta=dict(seed=3, steps=7), generate=lambda x, seed: x)   # hands the sound through
+    run = SimpleNamespace(source=SOUND, target=SOUND, meta=dict(seed=3, steps=7), make=lambda x, seed: x)   # hands the sound through
     rows = score_pitch(run, dict(test=pairs), Oracle('pitch', 'sound', pairs.truth['pitch']), system='copy')
     by = {r.metric: r for r in rows if r.data == 'orchestra'}
     assert by['pitch_within_50_cents'].value == by['pitch_within_50_cents'].ceiling == 1 > by['pitch_within_50_cents'].chance
@@ -232,13 +232,13 @@ def test_a_run_is_scored_with_its_own_moments():
 def test_the_real_side_is_read_a_part_at_a_time(monkeypatch):
     pairs, seen, batch = marked(known(toy_pairs(8, 24), 'pitch')), [], Pairs.batch
     monkeypatch.setattr(Pairs, 'batch', lambda self, index, *a: (seen.append(len(index)), batch(self, index, *a))[1])
-    run = SimpleNamespace(source=SOUND, target=SOUND, generate=lambda x, seed: x)
+    run = SimpleNamespace(source=SOUND, target=SOUND, make=lambda x, seed: x)
     score_probe(run, pairs, Oracle('pitch', 'sound', pairs.truth['pitch']))
     assert max(seen) == 256 < len(pairs) and sum(seen) == 2 * len(pairs)
 
 
 def test_the_wrong_probe_is_refused():
-    run = SimpleNamespace(source=SOUND, target=PICTURE, generate=None)
+    run = SimpleNamespace(source=SOUND, target=PICTURE, make=None)
     with pytest.raises(ValueError, match='reads sounds, the run makes pictures'):
         score_probe(run, toy_pairs(), Oracle('pitch', 'sound', None))
 

@@ -28,7 +28,7 @@ def fewer(p): return p.subset(torch.arange(0, len(p), 2))
 
 @pytest.fixture(autouse=True)
 def quick_judge(monkeypatch):
-    judge = lambda data, recipe, *more: Judge(1 if recipe.target == 'sound' else 3, CLASSES, recipe.target, 4)
+    judge = lambda data, target, *more: Judge(1 if target == 'sound' else 3, CLASSES, target, 4)
     for module in (cgan, cmcgan): monkeypatch.setattr(module, 'judge_of', judge)
 
 
