@@ -108,7 +108,8 @@ def prepare(args):
 def data_options(p, default='orchestra'):
     "Where pairs come from."
     p.add_argument('--data', metavar='orchestra|DIR',
-                   help=f'the built-in orchestra, or a folder in the layout of Sub-URMP, or a store of `avgen prepare` (default: {default})')
+                   help=f'the built-in orchestra, or a folder in the layout of Sub-URMP, '
+                        f'or a store of `avgen prepare` (default: {default})')
     p.add_argument('--sounds', metavar='DIR', help='recordings in folders named by instrument; needs --pictures')
     p.add_argument('--pictures', metavar='DIR|orchestra',
                    help='pictures in folders named by instrument, or the orchestra\'s; needs --sounds')

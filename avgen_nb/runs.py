@@ -94,7 +94,7 @@ class Family:
 FAMILIES = {}   # name → Family
 MODULES = dict(cgan='avgen_nb.cgan', cmcgan='avgen_nb.cmcgan')   # name → the module that registers it, imported when it is needed
 
-# %% ../nbs/18_runs.ipynb #1800001e
+# %% ../nbs/18_runs.ipynb #1800001f
 def register(family):
     "Make a family known; the last one of a name counts."
     FAMILIES[family.name] = family
@@ -110,7 +110,7 @@ def family_of(
         raise ValueError(f"its family is '{name}', which is not registered; import the module that does it, or install a newer version")
     return FAMILIES[name]
 
-# %% ../nbs/18_runs.ipynb #18000020
+# %% ../nbs/18_runs.ipynb #18000021
 def trainer_of(
     name: str,  # of a recipe
 ):
@@ -120,7 +120,7 @@ def trainer_of(
     if name not in found: raise ValueError(f"There is no recipe '{name}'; choose one of {', '.join(found)}.")
     return found[name]
 
-# %% ../nbs/18_runs.ipynb #18000023
+# %% ../nbs/18_runs.ipynb #18000024
 def judge_of(
     data: dict,          # splits
     target: str,         # what is made: 'picture' or 'sound'
@@ -147,7 +147,7 @@ def jury_of(
     if judge.classes != tuple(run.classes): raise ValueError(f'{who} names other classes than the model; give it a judge of the same.')
     return judge
 
-# %% ../nbs/18_runs.ipynb #18000025
+# %% ../nbs/18_runs.ipynb #18000026
 def meta_of(recipe, data, run, spent, seed, opened, **more):  # run: of `fit`; spent: minutes of each encoder
     "What a run must remember: how it was made, on what, for how long."
     from avgen_nb.metrics import device_name
@@ -155,7 +155,7 @@ def meta_of(recipe, data, run, spent, seed, opened, **more):  # run: of `fit`; s
     return dict(recipe=asdict(recipe), classes=list(data['train'].classes), seed=seed, steps=run.steps, minutes=minutes,
                 minutes_of_game=of_game, opened=opened or {}, device=device_name(run.device), version=__version__, **more)
 
-# %% ../nbs/18_runs.ipynb #18000027
+# %% ../nbs/18_runs.ipynb #18000028
 def keep_run(
     out,   # folder of the run
     run,   # a trained model with `nets`
@@ -181,7 +181,7 @@ def load_run(
     run.jury = jury_of(run, folder)
     return run
 
-# %% ../nbs/18_runs.ipynb #1800002a
+# %% ../nbs/18_runs.ipynb #1800002b
 def part_of(
     folder,       # of a training
     source: str,  # what is given
@@ -189,7 +189,7 @@ def part_of(
     "The folder of the run that takes a modality, where a training keeps one for each direction ('sound-picture'); else the folder."
     return next(Path(folder).glob(f'{source}-*'), Path(folder))
 
-# %% ../nbs/18_runs.ipynb #1800002d
+# %% ../nbs/18_runs.ipynb #1800002e
 def scored_pairs(
     run,          # a trained model
     data=None,    # splits; none: those it was trained with
@@ -207,7 +207,7 @@ def scored_pairs(
     if split not in data: raise ValueError(f"There is no split '{split}' in these data; choose one of {', '.join(data)}.")
     return of_instrument(data[split], run.meta.get('only')), source + ' exam' * (split == 'exam')
 
-# %% ../nbs/18_runs.ipynb #1800002f
+# %% ../nbs/18_runs.ipynb #18000030
 def real_and_made(
     run,          # a trained model
     pairs,        # Pairs
@@ -218,7 +218,7 @@ def real_and_made(
     some = pairs.subset(torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:most].sort().values.to(pairs.device))
     return some.over(lambda batch: getattr(batch, run.target.name)), over(run, some, lambda made: made, seed), some.songs.cpu()
 
-# %% ../nbs/18_runs.ipynb #18000032
+# %% ../nbs/18_runs.ipynb #18000033
 def accuracy_row(
     jury,           # the judge
     real, made,     # its features of real and of made items, (N, D)
@@ -251,7 +251,7 @@ def pair_rows(
     rows += cloud_rows(real, made, true, true, songs, songs, seed, **context)
     return rows + item_rows(*real_and_made(run, pairs, seed), run.target.hear, seed, **context | dict(n=min(len(pairs), 4000)))
 
-# %% ../nbs/18_runs.ipynb #18000033
+# %% ../nbs/18_runs.ipynb #18000034
 def evaluate_run(
     run,                  # a trained model, or the folder of a run
     data: dict = None,    # splits; none: those it was trained with
@@ -269,7 +269,7 @@ def evaluate_run(
     if family and family.paper: rows[0].paper = family.paper(m, split)
     return [replace(r, seed=m.get('seed')) for r in rows]
 
-# %% ../nbs/18_runs.ipynb #18000037
+# %% ../nbs/18_runs.ipynb #18000038
 def shipped_folder(
     name: str = '',  # in large or small letters; none: the folder of all
 ):
