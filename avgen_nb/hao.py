@@ -22,7 +22,7 @@ from .judges import balanced_accuracy, ceiling_of, chance, judge_for, lone_songs
 from .metrics import Row
 from .nets import MODALITIES
 from .probes import score_probe
-from .runs import load_run, meta_of
+from .runs import direction_of, load_run, meta_of, name_of
 from .show import in_notebook
 from .training import choose, seeded
 
@@ -168,7 +168,7 @@ def answer_rows(
     "Test accuracy of what a system makes, every seed and their mean, beside the ceiling of these very pairs."
     found, one = {seed: taken_for(m, pairs) for seed, m in models.items()}, next(iter(models.values()))
     top = ceiling_of(one.jury, pairs)
-    context = dict(system=one.recipe.name, direction=f'{one.source.name} → {one.target.name}') | context
+    context = dict(system=name_of(one), direction=direction_of(one)) | context
     return seed_rows(next(iter(found.values()))[0], {seed: p for seed, (_, p) in found.items()}, pairs.songs, {seed: m.meta['minutes'] for seed, m in models.items()},
         data=f'{source}, budget {effort.name}', split='test', ceiling=top['value'], chance=top['chance'],
         steps=one.meta['steps'], device=one.meta['device'], version=__version__, **context)
