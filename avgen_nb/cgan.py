@@ -22,7 +22,10 @@ from torch.nn import functional as F
 
 from . import __version__
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Encoder
-from .training import checkpoints, describe_pairs, fit, home_of, load_nets, nets_identity, save_nets, seeded
+from .files import checkpoints, load_nets, nets_identity, save_nets
+from .loop import home_of, seeded
+from .many import fit
+from .training import describe_pairs
 
 # %% ../nbs/20_cgan.ipynb #00000008
 def mismatched(

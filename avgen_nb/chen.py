@@ -33,7 +33,11 @@ from .probes import probe_for, score_probe
 from .rating import PAPER_MEANS
 from .show import in_notebook
 from .sound import cqt, lms, mel, mfcc, stft
-from .training import choose, describe, everywhere, fit, is_first, load_nets, save_nets, seeded, wait_for_all, write_atomic
+from .cache import write_atomic
+from .files import load_nets, save_nets
+from .loop import seeded
+from .many import choose, everywhere, fit, is_first, wait_for_all
+from .training import describe
 from .urmp import read_windows
 
 # %% ../nbs/21_chen.ipynb #0000000f

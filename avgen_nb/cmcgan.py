@@ -22,7 +22,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 from .cgan import GAMES, RECIPES, STABLE, Generator, Recipe, encoder_for, evaluate_run, judge_of, keep_run, load_run
 from .cgan import meta_of, mismatched, naming_loss, numbers_of, phi_of, steps_for, train_encoders, train_run
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Leaky
-from .training import checkpoints, describe_pairs, fit, nets_identity, seeded
+from .files import checkpoints, nets_identity
+from .loop import seeded
+from .many import fit
+from .training import describe_pairs
 
 # %% ../nbs/22_cmcgan.ipynb #0000000a
 def pair_scores(

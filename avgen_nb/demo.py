@@ -23,11 +23,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .orchestra import build_orchestra, code_hash, windows_of
+from .cache import code_hash
+from .orchestra import build_orchestra, windows_of
 from .pairs import pairs_from, to_picture
 from .show import encode_audio, to_uint8
 from .sound import SAMPLE_RATE, join_lms, lms, lms_to_wave, loudest_window, read_sound, write_sound
-from .training import write_atomic
+from .cache import write_atomic
 from .urmp import PICTURES, SOUNDS, read_json, read_picture
 
 # %% ../nbs/92_demo.ipynb #00000006
@@ -691,7 +692,7 @@ def train_both(
     return runs
 
 # %% ../nbs/92_demo.ipynb #00000067
-CODE = ('sound', 'players', 'orchestra', 'nets', 'training', 'cgan')   # what a run depends on
+CODE = ('sound', 'players', 'orchestra', 'nets', 'loop', 'training', 'cgan')   # what a run depends on
 
 def claim(
     out,             # folder of the demo

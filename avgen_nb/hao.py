@@ -23,7 +23,8 @@ from .metrics import Row
 from .nets import MODALITIES
 from .probes import score_probe
 from .show import in_notebook
-from .training import choose, seeded
+from .loop import seeded
+from .many import choose
 
 # %% ../nbs/23_hao.ipynb #00000007
 EFFORTS = {e.name: e for e in (

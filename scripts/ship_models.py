@@ -24,7 +24,7 @@ NOTES = 5            # single notes of each instrument, over its range
 
 def halve(path, out):
     "The same nets in half precision."
-    from avgen_nb.training import read_tensors, write_tensors
+    from avgen_nb.files import read_tensors, write_tensors
     tensors, meta = read_tensors(path, 'nets')
     write_tensors(out, {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}, meta, 'nets')
 

@@ -15,7 +15,7 @@ from avgen_nb.judges import Judge, load_judge, save_judge
 from avgen_nb.nets import PICTURE, SOUND, Decoder
 from avgen_nb.pairs import orchestra_pairs
 from avgen_nb.sound import SAMPLE_RATE, read_sound, write_sound
-from avgen_nb.training import fingerprint, load_nets, read_tensors, save_nets
+from avgen_nb.files import fingerprint, load_nets, read_tensors, save_nets
 from avgen_nb.urmp import SOUNDS, Report, class_files, load_class_folders, load_urmp, read_picture
 
 PHOTO = Image.fromarray(np.stack([*np.meshgrid(np.arange(96), np.arange(64)), np.full((64, 96), 90)], -1).astype(np.uint8) * 2)

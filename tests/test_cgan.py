@@ -10,7 +10,8 @@ from avgen_nb import cgan, metrics, pairs as pairs_module
 from avgen_nb.cgan import RECIPES, CrossModalGAN, Generator, gan_cls_d, gan_cls_g, hinge_d, hinge_g, mismatched
 from avgen_nb.nets import MODALITIES, PICTURE, SOUND, Encoder
 from avgen_nb.pairs import Pairs
-from avgen_nb.training import fit, seeded
+from avgen_nb.loop import seeded
+from avgen_nb.many import fit
 
 N, CLASSES = 48, ('flute', 'tuba', 'violin')
 TINY = dict(width=4, batch=12, hidden=(16,), keep=(.8,), plan=('8/2', '8/2'), norm=True,

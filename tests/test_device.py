@@ -16,7 +16,8 @@ from avgen_nb.missing import FusionTask
 from avgen_nb.nets import MODALITIES, PICTURE, SOUND
 from avgen_nb.pairs import Batch, Pairs
 from avgen_nb.probes import PitchNet, PoseNet, ProbeTask
-from avgen_nb.training import Budget, Loop, Place, at_work, fit, home_of, prepare
+from avgen_nb.loop import Budget, Loop, Place, at_work, home_of, prepare
+from avgen_nb.many import fit
 
 CLASSES = ('flute', 'tuba', 'violin')
 SMALL = dict(width=4, batch=12, encoder_batch=12, hidden=(16,), keep=(.8,), plan=('8/2', '8/2'), norm=True)

@@ -15,7 +15,8 @@ from avgen_nb.missing import FusionTask
 from avgen_nb.nets import MODALITIES, PICTURE, SOUND
 from avgen_nb.pairs import Pairs
 from avgen_nb.probes import PitchNet, PoseNet, ProbeTask
-from avgen_nb.training import choose, fit, seeded
+from avgen_nb.loop import seeded
+from avgen_nb.many import choose, fit
 
 ROOT = Path(training.__file__).parents[1]
 CLASSES = ('flute', 'tuba', 'violin')
