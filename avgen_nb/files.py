@@ -121,7 +121,8 @@ def filled(
     shapes = lambda state: {k: v.shape for k, v in state.items()}
     for name, net in nets.items():
         if name not in states: raise ValueError(f'{path} holds no net {name!r}, only {", ".join(map(repr, states))}')
-        if shapes(net.state_dict()) != shapes(states[name]): raise ValueError(f'{path}: the weights of net {name!r} are not of the size that the file says')
+        if shapes(net.state_dict()) != shapes(states[name]):
+            raise ValueError(f'{path}: the weights of net {name!r} are not of the size that the file says')
         net.to_empty(device='cpu').load_state_dict(states[name])
     return nets
 
