@@ -22,10 +22,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from . import __version__
-from .cgan import CHEN_I2S, CHEN_S2I, CHEN_S2I_N, I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, EncoderTask, Recipe
-from .cgan import I2S_POSE_GUIDED, PAPER, S2I_POSE_GUIDED, Generator, finish_run, played, steps_for, train_encoder
-from .judges import balanced_accuracy, ceiling_of, chance, in_parts, judge_for, majority, song_interval
-from .metrics import Row, device_name, html_table, judge_labels, read_rows, write_rows
+from .cgan import CHEN_I2S, CHEN_S2I, CHEN_S2I_N, I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, EncoderTask, Recipe, I2S_POSE_GUIDED
+from .cgan import PAPER, S2I_POSE_GUIDED, Generator, finish_run, played, steps_for, train_encoder
+from .judges import balanced_accuracy, ceiling_of, chance, in_parts, judge_for, majority, song_interval, judge_labels
+from .metrics import Row, device_name, html_table, read_rows, write_rows
 from .nets import CHEN_PICTURE, CHEN_SOUND, MODALITIES, PICTURE, SOUND, Decoder, Modality
 from .orchestra import build_orchestra, windows_of
 from .probes import probe_for, score_probe
@@ -33,7 +33,11 @@ from .rating import PAPER_MEANS
 from .runs import evaluate_run, load_run, meta_of, of_instrument, open_data, over
 from .show import in_notebook
 from .sound import cqt, lms, mel, mfcc, stft
-from .training import choose, describe, everywhere, fit, is_first, load_nets, save_nets, seeded, wait_for_all, write_atomic
+from .cache import write_atomic, is_first, wait_for_all
+from .files import load_nets, save_nets
+from .loop import seeded
+from .many import choose, everywhere, fit
+from .training import describe
 from .urmp import read_windows
 
 # %% ../nbs/21_chen.ipynb #0000000f

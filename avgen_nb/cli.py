@@ -146,7 +146,7 @@ def train(args):
     "Train a model by its recipe (`runs.trainer_of` says how)."
     if args.steps and args.minutes: raise ValueError('--steps and --minutes exclude each other; give one of them.')
     from avgen_nb.runs import open_data, trainer_of
-    from avgen_nb.training import is_first
+    from avgen_nb.cache import is_first
     recipe, start = trainer_of(args.recipe)
     out = Path(args.out or f'runs/{recipe.name}')
     if args.budget == 'test' and args.size is None: args.size = 'small'
@@ -299,7 +299,7 @@ def main(
             return args.call(args) or 0
     except ValueError as e: say(e)
     except RuntimeError as e:
-        from avgen_nb.training import Stopped
+        from avgen_nb.loop import Stopped
         if not isinstance(e, Stopped): raise
         say(e)
     except OSError as e: say(f'{e.filename}: {e.strerror}.' if e.filename else e)

@@ -19,11 +19,14 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .cgan import GAMES, STABLE, Generator, Recipe, encoder_for, generator_of, mismatched, naming_loss
-from .cgan import nets_of, numbers_of, phi_of, steps_for, train_encoders
+from .cgan import GAMES, STABLE, Generator, Recipe, encoder_for, generator_of, mismatched, naming_loss, nets_of, numbers_of
+from .cgan import phi_of, steps_for, train_encoders
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Leaky
 from .runs import Family, evaluate_run, judge_of, keep_run, load_run, meta_of, name_of, register
-from .training import checkpoints, describe_pairs, fit, nets_identity, seeded
+from .files import checkpoints, nets_identity
+from .training import describe_pairs, fit
+from .loop import seeded
+from .many import fit
 
 # %% ../nbs/22_cmcgan.ipynb #0000000a
 def pair_scores(

@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .orchestra import build_orchestra, code_hash, windows_of
+from .cache import code_hash, write_atomic
+from .orchestra import build_orchestra, windows_of
 from .pairs import pairs_from, to_picture
 from .runs import steady
 from .show import encode_audio, to_uint8
 from .sound import SAMPLE_RATE, join_lms, lms, lms_to_wave, loudest_window, read_sound, write_sound
-from .training import write_atomic
 from .urmp import PICTURES, SOUNDS, read_json, read_picture
 
 # %% ../nbs/92_demo.ipynb #00000006
@@ -682,7 +682,7 @@ def train_both(
     return runs
 
 # %% ../nbs/92_demo.ipynb #00000067
-CODE = ('sound', 'players', 'orchestra', 'nets', 'training', 'runs', 'cgan')   # what a run depends on
+CODE = ('sound', 'players', 'orchestra', 'nets', 'loop', 'training', 'runs', 'cgan')   # what a run depends on
 
 def claim(
     out,             # folder of the demo

@@ -24,7 +24,8 @@ from .nets import MODALITIES
 from .probes import score_probe
 from .runs import direction_of, load_run, meta_of, name_of
 from .show import in_notebook
-from .training import choose, seeded
+from .loop import seeded
+from .many import choose
 
 # %% ../nbs/23_hao.ipynb #00000007
 EFFORTS = {e.name: e for e in (

@@ -16,8 +16,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .nets import MODALITIES
-from .orchestra import cache_folder, code_hash, keep
-from .training import describe_pairs, everywhere, fit, load_nets, save_nets
+from .cache import cache_folder, code_hash, keep
+from .files import load_nets, save_nets
+from .many import everywhere, fit
+from .training import describe_pairs
 
 # %% ../nbs/14_judges.ipynb #00000007
 def recalls(true,      # (N,) class of each item
@@ -341,7 +343,7 @@ def judge_for(modality,    # 'picture' or 'sound'
     "The judge of one modality of a data set: the package's for the built-in world, else trained once and kept."
     if modality not in MODALITIES: raise ValueError(f"modality is {modality!r}; it must be one of {', '.join(MODALITIES)}")
     if (steps, seed) == (None, 8088) and (judge := world_judge(modality, pairs)): return judge
-    settings = [code_hash('judges', 'nets', 'sound', 'training'), modality, steps or STEPS[modality], seed]
+    settings = [code_hash('judges', 'nets', 'sound', 'loop', 'training'), modality, steps or STEPS[modality], seed]
     key = '-'.join(map(str, settings + [p.identity[:8] for p in pairs.values()]))
     path = cache_folder() / f'judge-{key}.safetensors'
     kept = kept_judge(path) if cache else None

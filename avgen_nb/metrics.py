@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from .judges import balanced_accuracy, chance, confusion, in_parts, judge_labels, majority, recalls, song_interval
 from .nets import MODALITIES
 from .sound import SAMPLE_RATE, pitches_of
-from .training import write_atomic
+from .cache import write_atomic
 
 # %% ../nbs/15_metrics.ipynb #00000007
 def frechet(mean1, cov1,  # (D,), (D, D)

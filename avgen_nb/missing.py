@@ -28,7 +28,9 @@ from .pairs import Pairs, throw
 from .runs import load_run, shipped
 from .show import in_notebook
 from .sound import lms
-from .training import choose, describe_pairs, fit, seeded
+from .loop import seeded
+from .many import choose, fit
+from .training import describe_pairs
 
 # %% ../nbs/24_missing.ipynb #00000007
 PAPER_DMCN = {'V': '.9531', 'A': '.8863', 'V + A': '.9741', 'GV + A': '.9804', 'V + GA': '.9861'}

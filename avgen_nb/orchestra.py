@@ -6,12 +6,12 @@
 __all__ = ['SCALES', 'RHYTHMS', 'VIBRATO', 'BOWED', 'SIZES', 'STRIDE', 'Voice', 'note_bank', 'bank_cents', 'Note', 'scale_notes',
            'walk', 'phrase', 'compose', 'read_between', 'Stage', 'draw_stage', 'pick_note', 'envelope', 'play_note',
            'play', 'room_response', 'tone_curve', 'noise_floor', 'record', 'perform', 'strokes', 'moments', 'Song',
-           'song_seed', 'make_song', 'cut', 'sounds_of', 'song_pairs', 'Plan', 'in_parallel', 'cache_folder', 'keep',
-           'code_hash', 'sources', 'data_hash', 'build_orchestra', 'windows_of', 'nearest_pixels', 'linear_spectrum',
-           'pair_files', 'Export', 'export_orchestra']
+           'song_seed', 'make_song', 'cut', 'sounds_of', 'song_pairs', 'Plan', 'in_parallel', 'data_hash',
+           'build_orchestra', 'windows_of', 'nearest_pixels', 'linear_spectrum', 'pair_files', 'Export',
+           'export_orchestra']
 
 # %% ../nbs/03_orchestra.ipynb #00000004
-import errno, hashlib, importlib.util, inspect, json, math, os, sys, warnings
+import hashlib, importlib.util, json, math, os, sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np, torch
 from . import __version__
+from .cache import cache_folder, code_hash, keep, load_arrays, save_arrays, sources
 from .players import INSTRUMENTS, KEYPOINTS, RANGES, Look, Moment, draw_frame, draw_look, draw_player, keypoints
 from .sound import FRAMES, N_MELS, SAMPLE_RATE, WINDOW, lms, write_sound
 
@@ -408,39 +409,6 @@ def _gather(plan, items):
     return dict(arrays, label=np.repeat(label, per), song=np.repeat(np.arange(n), per), split=np.repeat(split, per).astype(np.uint8),
                 ms=np.tile(500 + 100 * np.arange(per), n))
 
-# %% ../nbs/03_orchestra.ipynb #0000004c
-def cache_folder() -> Path: # $AVGEN_CACHE, else the user's cache folder
-    "Where things that can be made again are kept."
-    base = os.environ.get('AVGEN_CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'avgen_nb'
-    return Path(base).expanduser()
-
-def keep(write, # function without arguments that writes the file
-         path): # of the file
-    "Keep what can be made again. A full disk, or one that may not be written to, is a warning and not the end of the work."
-    try: write()
-    except OSError as e: warnings.warn(f'{path} could not be kept ({e.strerror}): it will be made again next time.')
-
-def code_hash(*modules): # names of modules of this package
-    "Eight characters that change when the package's version or the modules' source does."
-    package = Path(importlib.util.find_spec('avgen_nb').origin).parent
-    texts = [(package / f'{m}.py').read_bytes() for m in modules]
-    return hashlib.sha256(repr((__version__, texts)).encode()).hexdigest()[:8]
-
-# %% ../nbs/03_orchestra.ipynb #0000004e
-def _names(code):
-    "The names a piece of code uses, those of functions inside it included."
-    return set(code.co_names).union(*(_names(c) for c in code.co_consts if inspect.iscode(c)))
-
-def sources(function, found=None):
-    "The text of a function and of the functions and values of its module that it uses, by name."
-    f, found = inspect.unwrap(function), {} if found is None else found
-    found[f.__name__] = inspect.getsource(f)
-    for name in _names(f.__code__) - set(found):
-        used = f.__globals__.get(name)
-        if isinstance(used, (int, float, str, tuple)): found[name] = repr(used)
-        elif callable(used) and inspect.isfunction(inspect.unwrap(used)) and used.__module__ == f.__module__: sources(used, found)
-    return found
-
 # %% ../nbs/03_orchestra.ipynb #00000050
 @lru_cache
 def data_hash():
@@ -448,25 +416,6 @@ def data_hash():
     index = Path(importlib.util.find_spec('avgen_nb').origin).parent / 'bank' / 'bank.json'
     text = repr((code_hash('players', 'orchestra'), index.read_text(), sorted(sources(lms).items())))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-# %% ../nbs/03_orchestra.ipynb #00000051
-def _load(path):
-    "Arrays of a cache file, or None if there is none or it is broken."
-    from safetensors.numpy import load_file
-    try: return load_file(path)
-    except Exception: return None
-
-def _save(path, arrays):
-    "Write whole or not at all, then drop what older code made from the same settings."
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.{os.getpid()}')
-    try: save_file(arrays, part); os.replace(part, path)
-    except SafetensorError as e: raise OSError(errno.EIO, str(e), str(path)) from None   # a full disk, for instance
-    finally: part.unlink(missing_ok=True)
-    for old in path.parent.glob(path.name.rsplit('-', 1)[0] + '-*.safetensors'):
-        if old != path: old.unlink(missing_ok=True)
 
 # %% ../nbs/03_orchestra.ipynb #00000052
 def build_orchestra(size='default', # 'default' (18 122 pairs), 'small' (832) or 'exam' (4 264, test songs only)
@@ -478,10 +427,10 @@ def build_orchestra(size='default', # 'default' (18 122 pairs), 'small' (832) or
     "The built-in data set: pictures, sounds, waveforms, labels, songs, splits, and the truth about each pair."
     if size not in SIZES: raise ValueError(f"size is {size!r}; it must be one of {', '.join(SIZES)}")
     path = cache_folder() / f"orchestra-{size}-{seed}-{data_hash()}.safetensors"
-    if cache and (arrays := _load(path)): return arrays
+    if cache and (arrays := load_arrays(path)): return arrays
     plan = Plan(size, seed)
     arrays = _gather(plan, in_parallel(plan, workers, progress))
-    if cache: keep(lambda: _save(path, arrays), path)
+    if cache: keep(lambda: save_arrays(path, arrays), path)
     return arrays
 
 # %% ../nbs/03_orchestra.ipynb #00000056

@@ -18,10 +18,12 @@ from torch.nn import functional as F
 from .judges import Residual, in_parts, lone_songs, warm_cosine
 from .metrics import Row, device_name
 from .nets import hide, recolour, shake
-from .orchestra import cache_folder, code_hash, keep
+from .cache import cache_folder, code_hash, keep
 from .players import INSTRUMENTS, KEYPOINTS, RANGES
 from .sound import FRAMES, N_MELS, augment_lms, draw_numbers
-from .training import describe_pairs, everywhere, fit, load_nets, save_nets
+from .files import load_nets, save_nets
+from .many import everywhere, fit
+from .training import describe_pairs
 
 # %% ../nbs/16_probes.ipynb #00000007
 def body_frame(points  # (N, 12, 2): x, y in shares of the picture
@@ -277,7 +279,7 @@ def probe_for(kind,        # 'pose' or 'pitch'
               quiet=True   # no curve or bar
              ):            # Probe
     "The probe of a data set, trained once on its training songs and kept."
-    code = code_hash('probes', 'judges', 'nets', 'sound', 'training')
+    code = code_hash('probes', 'judges', 'nets', 'sound', 'loop', 'training')
     path = cache_folder() / f"probe-{code}-{kind}-{steps or STEPS[kind]}-{seed}-{pairs['train'].identity[:8]}.safetensors"
     kept = kept_probe(path) if cache else None
     if everywhere(kept is not None): return kept

@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 from . import __version__
-from .training import home_of, load_nets, save_nets
+from .loop import home_of
+from .files import load_nets, save_nets
 
 # %% ../nbs/18_runs.ipynb #1800000d
 def open_data(
@@ -243,7 +244,8 @@ def pair_rows(
     seed: int = 0,  # of the noise and of the bootstrap
 ):
     "What is said of a model by most families: accuracy, distances, coverage, diversity, copies."
-    from avgen_nb.metrics import cloud_rows, item_rows, judge_labels
+    from avgen_nb.metrics import cloud_rows, item_rows
+    from avgen_nb.judges import judge_labels
     jury, songs = jury_of(run), pairs.songs.cpu()
     made, real = over(run, pairs, jury.features, seed), pairs.over(lambda batch: jury.features(getattr(batch, run.target.name)))
     true = judge_labels(jury, pairs.labels, pairs.classes)

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from .orchestra import cache_folder, sources
+from .cache import beside, cache_folder, sources
 from .pairs import Pairs, Shelf, check_apart, throw
 from .sound import SAMPLE_RATE, WINDOW, BadFile, check_file, lms, read_sound
 
@@ -585,14 +585,9 @@ def read_json(path):
 
 def write_json(path, value):
     "Write whole or not at all, even if the power fails."
-    part = path.with_name(f'.{os.getpid()}-{path.name}')
-    try:
-        with open(part, 'w') as f:
-            json.dump(value, f)
-            f.flush(); os.fsync(f.fileno())
-        os.replace(part, path)
-    except OSError as e: raise OSError(e.errno, e.strerror, str(path)) from None
-    finally: part.unlink(missing_ok=True)
+    with beside(path) as part, open(part, 'w') as f:
+        json.dump(value, f)
+        f.flush(); os.fsync(f.fileno())
 
 def fresh(store, want):  # folder, what `wanted` gives
     "Is this store finished, and of just this tree, code, size and crop?"

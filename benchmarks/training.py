@@ -19,7 +19,7 @@ def game(pairs, width=64, batch=64, kind=None):
     from dataclasses import replace
     from avgen_nb.cgan import CHEN_S2I, CrossModalGAN
     from avgen_nb.nets import PICTURE, SOUND, Encoder
-    from avgen_nb.training import pick_device
+    from avgen_nb.loop import pick_device
     torch.manual_seed(0)
     recipe, device = replace(CHEN_S2I, width=width, batch=batch), pick_device()
     encoder = Encoder(SOUND, len(pairs.classes), recipe.plan, recipe.norm, recipe.hidden, recipe.phi, recipe.keep)
@@ -30,7 +30,7 @@ def game(pairs, width=64, batch=64, kind=None):
 
 def train(task, steps=STEPS):
     "The package's own loop, data included."
-    from avgen_nb.training import fit
+    from avgen_nb.many import fit
     return fit(task, steps=steps, quiet=True, log_every=1000, sample_every=1000)
 
 

@@ -32,8 +32,8 @@ def heard(folder):
 def score(judge, x, labels, **context):
     "One row: how often the judge names the right instrument; a recording is a song."
     import torch
-    from avgen_nb.judges import chance, song_interval
-    from avgen_nb.metrics import Row, device_name, judge_labels
+    from avgen_nb.judges import chance, song_interval, judge_labels
+    from avgen_nb.metrics import Row, device_name
     from avgen_nb.players import INSTRUMENTS
     true, n = judge_labels(judge, labels, INSTRUMENTS), len(labels)
     value, low, high = song_interval(true, judge.predict(x).argmax(1), torch.arange(n))

@@ -24,7 +24,7 @@ NOTES = 5            # single notes of each instrument, over its range
 
 def halve(path, out):
     "The same nets in half precision."
-    from avgen_nb.training import read_tensors, write_tensors
+    from avgen_nb.files import read_tensors, write_tensors
     tensors, meta = read_tensors(path, 'nets')
     write_tensors(out, {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}, meta, 'nets')
 
@@ -60,7 +60,7 @@ def moved_by_z(run, notes):
 def semitones_missed(run, notes):
     "Median distance of the made pitch from the true one; chance: that of the middle of the range."
     import numpy as np
-    from avgen_nb.explorer import RANGES
+    from avgen_nb.players import RANGES
     from avgen_nb.sound import lms_to_wave, midi_to_hz, pitch_of
     far, blind = [], []
     for instrument, pitch, pair in notes:

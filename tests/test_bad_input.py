@@ -16,7 +16,7 @@ from avgen_nb.nets import PICTURE, SOUND, Decoder
 from avgen_nb.pairs import orchestra_pairs
 from avgen_nb.runs import load_run
 from avgen_nb.sound import SAMPLE_RATE, read_sound, write_sound
-from avgen_nb.training import fingerprint, load_nets, read_tensors, save_nets
+from avgen_nb.files import fingerprint, load_nets, read_tensors, save_nets
 from avgen_nb.urmp import SOUNDS, Report, class_files, load_class_folders, load_urmp, read_picture
 
 PHOTO = Image.fromarray(np.stack([*np.meshgrid(np.arange(96), np.arange(64)), np.full((64, 96), 90)], -1).astype(np.uint8) * 2)
@@ -613,7 +613,7 @@ def test_a_full_disk_under_a_store_names_it(tmp_path, monkeypatch):
 
 def test_a_full_disk_under_the_cache_is_a_warning(tmp_path, monkeypatch):
     from safetensors import SafetensorError
-    from avgen_nb import judges, orchestra, probes
+    from avgen_nb import cache, judges, orchestra, probes
     monkeypatch.setenv('AVGEN_CACHE', str(tmp_path))
     def broken(arrays, path): Path(path).write_bytes(b'half'); raise SafetensorError('I/O error: No space left on device (os error 28)')
     monkeypatch.setattr('safetensors.numpy.save_file', broken)
@@ -622,8 +622,8 @@ def test_a_full_disk_under_the_cache_is_a_warning(tmp_path, monkeypatch):
     assert arrays['label'].tolist() == [0, 1, 2] and list(tmp_path.iterdir()) == []
     monkeypatch.setattr(os, 'fsync', full)
     for keep in (lambda p: save_judge(Judge(3, ('a', 'b'), 'picture', width=2), p), ):
-        with pytest.warns(UserWarning, match='judge.safetensors could not be kept .No space left'): orchestra.keep(lambda: keep(tmp_path / 'judge.safetensors'), tmp_path / 'judge.safetensors')
-    assert list(tmp_path.iterdir()) == [] and judges.keep is probes.keep is orchestra.keep
+        with pytest.warns(UserWarning, match='judge.safetensors could not be kept .No space left'): cache.keep(lambda: keep(tmp_path / 'judge.safetensors'), tmp_path / 'judge.safetensors')
+    assert list(tmp_path.iterdir()) == [] and judges.keep is probes.keep is orchestra.keep is cache.keep
 
 
 def test_the_names_there_are(tmp_path, capsys, monkeypatch):

@@ -11,7 +11,9 @@ from avgen_nb.cgan import RECIPES, CrossModalGAN, Generator, gan_cls_d, gan_cls_
 from avgen_nb.nets import MODALITIES, PICTURE, SOUND, Encoder
 from avgen_nb.pairs import Pairs
 from avgen_nb.runs import evaluate_run, load_run, open_data, over
-from avgen_nb.training import fit, seeded
+from avgen_nb.training import fit
+from avgen_nb.loop import seeded
+from avgen_nb.many import fit
 
 N, CLASSES = 48, ('flute', 'tuba', 'violin')
 TINY = dict(width=4, batch=12, hidden=(16,), keep=(.8,), plan=('8/2', '8/2'), norm=True,

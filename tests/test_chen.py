@@ -198,7 +198,8 @@ def test_a_restart_gives_the_same_rows(data, jury, tmp_path, monkeypatch):
 
 
 def test_no_pair_shares_its_z_with_another_part(data, jury):
-    from avgen_nb.cgan import Decoder, Generator, encoder_for
+    from avgen_nb.nets import Decoder
+    from avgen_nb.cgan import Generator, encoder_for
     recipe = replace(SYSTEMS['S2I-C+guide'].recipe, **TINY)
     model = Generator(recipe, CLASSES, encoder_for(chen.SOUND, recipe, CLASSES), Decoder(chen.PICTURE, 74, 4), jury)
     one, seen = data['test'].subset(torch.zeros(600, dtype=torch.long)), []

@@ -207,7 +207,7 @@ def test_a_warning_is_a_sentence_too(monkeypatch, capsys):
 
 
 def test_stopped_training_is_a_sentence_and_a_bug_is_not(monkeypatch, capsys):
-    from avgen_nb.training import Stopped
+    from avgen_nb.loop import Stopped
     def fail(*a, **k): raise error
     monkeypatch.setattr('avgen_nb.demo.run_demo', fail, raising=False)
     error = Stopped("loss 'D' is nan at step 3")

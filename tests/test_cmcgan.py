@@ -12,7 +12,8 @@ from avgen_nb.cmcgan import (ABLATIONS, CMCGAN, CMCGAN_GUIDED, CYCLES, HAO, WAYS
                              minus_l_d, minus_l_df, minus_l_dw, minus_l_g, one_way, pair_scores, path, paths)
 from avgen_nb.nets import MODALITIES
 from avgen_nb.pairs import Pairs
-from avgen_nb.training import Budget, Loop, Place, fit, prepare
+from avgen_nb.loop import Budget, Loop, Place, prepare
+from avgen_nb.many import fit
 
 CLASSES = ('flute', 'tuba', 'violin')
 TINY = dict(width=2, batch=6, z=3, hidden=(8,), keep=(.8,), plans=(('8/2', '8/2'),) * 2, norm=True, encoder_batch=12,

@@ -16,7 +16,8 @@ from avgen_nb.missing import FusionTask
 from avgen_nb.nets import MODALITIES, PICTURE, SOUND
 from avgen_nb.pairs import Batch, Pairs
 from avgen_nb.probes import PitchNet, PoseNet, ProbeTask
-from avgen_nb.training import Budget, Loop, Place, at_work, fit, home_of, prepare
+from avgen_nb.loop import Budget, Loop, Place, at_work, home_of, prepare
+from avgen_nb.many import fit
 
 CLASSES = ('flute', 'tuba', 'violin')
 SMALL = dict(width=4, batch=12, encoder_batch=12, hidden=(16,), keep=(.8,), plan=('8/2', '8/2'), norm=True)
@@ -62,7 +63,7 @@ def elsewhere(monkeypatch):
     true = torch.Tensor.__bool__
     monkeypatch.setattr(torch.Tensor, '__bool__', lambda x: True if x.is_meta else true(x))
     monkeypatch.setattr(sound, '_near', lambda x, generator: None)                      # it has no generators
-    monkeypatch.setattr('avgen_nb.training.Losses.guard', lambda *a: None)              # no numbers to look at
+    monkeypatch.setattr('avgen_nb.loop.Losses.guard', lambda *a: None)              # no numbers to look at
     monkeypatch.setattr(Loop, 'autocast', lambda loop: contextlib.nullcontext())         # and no precision
     return torch.device('meta')
 

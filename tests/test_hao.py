@@ -14,7 +14,7 @@ from avgen_nb.judges import Judge, ceiling_of, song_interval
 from avgen_nb.metrics import Row
 from avgen_nb.nets import MODALITIES
 from avgen_nb.pairs import Pairs
-from avgen_nb.training import choose
+from avgen_nb.many import choose
 
 CLASSES = ('flute', 'tuba', 'violin')
 SMALL = dict(hidden=(8,), keep=(.8,), norm=True, encoder_batch=12, vary=0.)

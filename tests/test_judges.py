@@ -7,7 +7,7 @@ import torch
 from avgen_nb.judges import (STEPS, Judge, answers, balanced_accuracy, ceiling_of, chance, confusion, judge_for, judges_for, load_judge, majority,
                              outline, package_judge, recalls, same_outline, save_judge, song_interval, train_judge, warm_cosine, world_judge)
 from avgen_nb.pairs import Pairs, pairs_from
-from avgen_nb.training import save_nets
+from avgen_nb.files import save_nets
 
 CLASSES = ('flute', 'horn', 'tuba')
 

@@ -13,7 +13,7 @@ from avgen_nb.missing import MISSING, PARTNERS, SAW, WAYS, WORKS, Fusion, Fusion
 from avgen_nb.nets import PICTURE, SOUND
 from avgen_nb.pairs import Pairs
 from avgen_nb.sound import lms, lms_to_db
-from avgen_nb.training import Budget, Loop, Place, prepare
+from avgen_nb.loop import Budget, Loop, Place, prepare
 
 CLASSES = ('flute', 'tuba', 'violin')
 TINY = replace(WORKS['test'], songs=1, classify=2, encode=2, game=2, learn=1, test=2, levels=(missing.INF, 0), seeds=(0, 1))

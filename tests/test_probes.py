@@ -12,7 +12,7 @@ from avgen_nb.players import KEYPOINTS, Moment, draw_look, keypoints
 from avgen_nb.probes import (REACH, body_frame, bootstrap, centre_of, correlation, cross_sums, known,
                              linear_readout, load_probe, midi_of, movement, pitch_error, plain_correlation, plain_sums, pose_correlation,
                              probe_for, reach, save_probe, score_pitch, score_pose, score_probe, score_read, shake_points, share_of, shuffled, train_probe)
-from avgen_nb.training import save_nets
+from avgen_nb.files import save_nets
 
 CLASSES = ('cello', 'flute', 'trombone')
 LAST = KEYPOINTS.index('left_hand')

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from avgen_nb import training
+from avgen_nb import many
 from avgen_nb.cgan import CHEN_S2I, I2S_POSE_GUIDED, S2I_C_GUIDED, CrossModalGAN, EncoderTask, encoder_for
 from avgen_nb.cmcgan import CMCGAN, CMCGAN_GUIDED, HAO, WAYS
 from avgen_nb.judges import Judge, JudgeTask, judge_for
@@ -15,9 +15,10 @@ from avgen_nb.missing import FusionTask
 from avgen_nb.nets import MODALITIES, PICTURE, SOUND
 from avgen_nb.pairs import Pairs
 from avgen_nb.probes import PitchNet, PoseNet, ProbeTask
-from avgen_nb.training import choose, fit, seeded
+from avgen_nb.loop import seeded
+from avgen_nb.many import choose, fit
 
-ROOT = Path(training.__file__).parents[1]
+ROOT = Path(many.__file__).parents[1]
 CLASSES = ('flute', 'tuba', 'violin')
 SMALL = dict(width=4, batch=12, hidden=(16,), keep=(1.,), norm=True, vary=1.)
 quick = dict(device='cpu', precision='fp32', quiet=True, log_every=1, seed=3)
@@ -96,7 +97,7 @@ def child(out, rank):
     else:
         told = {name: train(name) for name in TASKS} | dict(chosen=chosen(out=out / 'chosen'), judged=[judged(), judged()], written=written)
         (out / f'{rank}.json').write_text(json.dumps(told))
-        training.wait_for_all()
+        many.wait_for_all()
         task, step = made('S2I'), CrossModalGAN.step
         def dies(self, batch, loop): return os.kill(os.getpid(), signal.SIGKILL) if loop.step == 3 else step(self, batch, loop)
         CrossModalGAN.step = dies
@@ -180,7 +181,7 @@ def test_a_killed_run_goes_on_in_two_processes_and_in_one(two, tmp_path):
 
 def test_accelerate_that_starts_one_of_two_on_the_cpu_says_so(tmp_path):
     "It tells its child nothing of the number that was asked for, so we can only say that there is one."
-    (tmp_path / 'train.py').write_text('from avgen_nb.training import CloudGAN, fit\nfit(CloudGAN(), steps=1, device="cpu", quiet=True)\nprint("trained")')
+    (tmp_path / 'train.py').write_text('from avgen_nb.loop import CloudGAN\nfrom avgen_nb.many import fit\nfit(CloudGAN(), steps=1, device="cpu", quiet=True)\nprint("trained")')
     told = subprocess.run([sys.executable, '-m', 'accelerate.commands.launch', '--cpu', '--num_processes', '2', tmp_path / 'train.py'],
                           env=os.environ | dict(PYTHONPATH=str(ROOT)), capture_output=True, text=True)
     assert told.stdout.count('trained') == 1 and told.stderr.count('accelerate launch started one process') == 1, told.stderr

@@ -12,7 +12,8 @@ from avgen_nb.judges import Judge, JudgeTask
 from avgen_nb.missing import FusionTask
 from avgen_nb.nets import PICTURE, SOUND
 from avgen_nb.probes import PoseNet, ProbeTask
-from avgen_nb.training import describe, nets_identity
+from avgen_nb.files import nets_identity
+from avgen_nb.training import describe
 from test_processes import CLASSES, made_up_pairs
 
 SMALL = dict(width=4, batch=6, encoder_batch=6, hidden=(16,), keep=(.8,), norm=True, steps=dict(test=2), encoder_steps=dict(test=2))

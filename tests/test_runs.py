@@ -18,7 +18,7 @@ from avgen_nb.players import INSTRUMENTS
 from avgen_nb.runs import (FAMILIES, MODULES, Family, direction_of, evaluate_run, family_of, jury_of, keep_run, load_run, meta_of, name_of, of_instrument,
                            over, part_of, real_and_made, register, scored_pairs, shipped, shipped_names, steady, trainer_of)
 from avgen_nb.sound import tone, write_sound
-from avgen_nb.training import read_tensors, write_tensors
+from avgen_nb.files import read_tensors, write_tensors
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = tuple(INSTRUMENTS)
