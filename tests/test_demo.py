@@ -81,8 +81,9 @@ def test_figures_come_from_the_rows():
 def test_every_figure_of_a_demo_has_words():
     from avgen_nb.cgan import evaluate_run, shipped
     from avgen_nb.pairs import orchestra_pairs
-    data = orchestra_pairs('small', progress=False)
-    written = [vars(r) for name in demo.PAIR for r in evaluate_run(shipped(name), data, 'train')]   # the one split with two songs a class
+    train = orchestra_pairs('small', progress=False)['train']   # two songs a class
+    some = dict(test=train.subset(torch.arange(0, len(train), 4)))
+    written = [vars(r) for name in demo.PAIR for r in evaluate_run(shipped(name), some)]
     names = {r['metric'] for r in written}
     assert names >= {'balanced_accuracy', 'coverage', 'near_copies', 'swd_level_0', 'swd_level_2', 'periodicity'}
     assert names <= set(demo.MEASURES), names - set(demo.MEASURES)
