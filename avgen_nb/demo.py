@@ -210,9 +210,14 @@ def number(
 
 # %% ../nbs/92_demo.ipynb #00000026
 MEASURES = dict(
-    balanced_accuracy='right instrument (balanced accuracy)', kid_judge='KID in the judge’s features',
-    fid_judge='FID in the judge’s features', precision='precision', recall='recall', density='density', coverage='coverage',
-    diversity_within='diversity within an instrument (ceiling: the real one)')
+    balanced_accuracy='right instrument (balanced accuracy; higher is better)',
+    kid_judge='KID in the judge’s features (lower is better)', fid_judge='FID in the judge’s features (lower is better)',
+    precision='precision (higher is better)', recall='recall (higher is better)',
+    density='density (higher is better)', coverage='coverage (higher is better)',
+    diversity_within='diversity within an instrument (higher is better, up to the ceiling: the real one)',
+    near_copies='near copies: the share closer to each other than real ones ever are (lower is better)',
+    periodicity='periodicity: 1 is a tone, 0 is noise (higher is better, up to the ceiling: the real one)')
+MEASURES |= {f'swd_level_{k}': f'distance of patches at level {k} of detail, 0 is the finest (lower is better, down to the ceiling: the real one)' for k in range(9)}
 
 # %% ../nbs/92_demo.ipynb #00000027
 def row_html(

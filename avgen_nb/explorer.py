@@ -113,12 +113,12 @@ def still(cards,     # list of Card
     tiles = [(c.caption, c.note, x) for c in cards for x in images_of(c)]
     cols = max(1, min(cols, len(tiles)))
     rows = max(1, -(-len(tiles) // cols))
-    deep = .13 * max([1, *(folded(note).count('\n') for _, note, _ in tiles)])
+    deep = .13 * max([1, *(folded(caption, 19).count('\n') + folded(note).count('\n') for caption, note, _ in tiles)])
     fig = Figure(figsize=(1.55 * cols, (1.9 + deep) * rows), layout='constrained', dpi=72)
     for ax in fig.subplots(rows, cols, squeeze=False).flat: ax.axis('off')
     for ax, (caption, note, x) in zip(fig.axes, tiles):
         ax.imshow(x, aspect='auto')
-        ax.set_title(folded(caption), fontsize=8, weight='bold')
+        ax.set_title(folded(caption, 19), fontsize=8, weight='bold')
         ax.text(.5, -.03, folded(note), fontsize=7, transform=ax.transAxes, ha='center', va='top')
     return as_jpeg(fig)
 
@@ -191,7 +191,7 @@ def picture_card(x, caption, label='', wave=None, note=''):
     "A picture (1, 3, 64, 64) to look at."
     return Card(caption, to_uint8(x)[0], None, note)
 
-ROUNDS = 12   # of Griffin and Lim: half the time of 32, and an LMS that is 7 % less exact
+ROUNDS = 12   # of Griffin and Lim
 
 def sound_card(x, caption, label='', wave=None, note=''):
     "A sound, LMS (1, 1, 128, 44), to hear and to see."
@@ -674,7 +674,9 @@ def ledger_words(row):  # of results, or None
     if row is None: return 'not scored yet'
     ends = f' [{row["low"]:.3f}, {row["high"]:.3f}]' if None not in (row.get('low'), row.get('high')) else ''
     songs = f', {row["songs"]} songs' if row.get('songs') else ''
-    ceiling = f'ceiling {row["ceiling"]:.3f}, ' if row.get('ceiling') is not None else ''
+    ceiling = row.get('ceiling')
+    above = ' (above it, which is no praise)' if ceiling is not None and row['value'] > ceiling else ''
+    ceiling = '' if ceiling is None else f'ceiling {ceiling:.3f}{above}, '
     return f'right instrument {row["value"]:.3f}{ends} on {SCORED[row["split"]]}{songs}, one seed, {ceiling}{row["steps"]:,} steps, {row["minutes"]:.0f} min'
 
 # %% ../nbs/91_explorer.ipynb #0000008a

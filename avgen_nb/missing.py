@@ -420,7 +420,7 @@ def partner_rows(
     **context,
 ):
     "The paper's columns of generated partners, with the controls."
-    rows = []
+    rows, of_train = [], context['split'].replace('test', 'train', 1)
     for missing, (_, maker, alone) in MISSING.items():
         found = {s: partner_beliefs(lab, missing, saw, s) for s in lab.work.seeds}
         beliefs = {name: {s: out[name] for s, (out, *_) in found.items()} for name in found[lab.work.seeds[0]][0]}
@@ -429,7 +429,7 @@ def partner_rows(
         over = (*known, f'{alone} and code, {saw}')
         gains = {f'{missing}, {saw}, {how}, own': (*over, f'{missing}, {saw}, {how}, other instrument') for how in ('real pairs', 'as used')}
         rows += rows_of(beliefs, lab.test, gains | {f'{alone} and code, {saw}': (alone,)}, known, **context)
-        for s, (_, met, learnt) in found.items(): rows += rows_of({k: {s: p} for k, p in met.items()}, learnt, **context | dict(split='train'))[:1]
+        for s, (_, met, learnt) in found.items(): rows += rows_of({k: {s: p} for k, p in met.items()}, learnt, **context | dict(split=of_train))[:1]
     return rows
 
 # %% ../nbs/24_missing.ipynb #0000006a

@@ -226,5 +226,5 @@ class Curve:
         names = self.names or dict.fromkeys(k for r in self.rows for k in r if k != 'step')
         steps = [r['step'] for r in self.rows]
         for name in names: ax.plot(steps, [r.get(name, math.nan) for r in self.rows], label=name)
-        ax.set_xlabel('step'); ax.legend(); ax.grid(alpha=.3)
+        ax.set_xlabel('step'); ax.legend(loc='upper left', bbox_to_anchor=(1, 1)); ax.grid(alpha=.3)
         return fig

@@ -44,8 +44,8 @@ def frames(n): return (np.arange(n, dtype=np.uint8)[:, None, None, None] * 4 + n
 def tile(**k): return Tile(frames(3)[2], k.pop('caption', 'made'), **k)
 def case(label='double_bass'): return Case(label, tile(wave=tone(220)), (tile(judged=label, probability=.9), tile(judged='tuba', probability=.6)), tile())
 def film(n=23): return Film('A <film>', 'text', {'made': frames(n), 'true': frames(n)}, {'one': tone(330, n / 10), 'two': tone(440, n / 10)})
-def rows(): return [Row('S2I-C+guide', 'sound → picture', 'orchestra', 'test', 'balanced_accuracy', .93, .9, .96, 3640, ceiling=.99, chance=1 / 13, paper='.7556'),
-                    Row('S2I-C+guide', 'sound → picture', 'orchestra', 'test', 'kid_judge', .0123, paper='.7556')]
+def rows(): return [Row('a toy+more', 'sound → picture', 'orchestra', 'test', 'balanced_accuracy', .93, .9, .96, 3640, ceiling=.99, chance=1 / 13, paper='.4321'),
+                    Row('a toy+more', 'sound → picture', 'orchestra', 'test', 'kid_judge', .0123, paper='.4321')]
 
 
 def test_page_is_whole_and_fetches_nothing(tmp_path):
@@ -73,17 +73,30 @@ def test_a_page_of_few_parts_has_no_empty_ones(tmp_path, parts):
 
 def test_figures_come_from_the_rows():
     text = demo.table_html([vars(r) for r in rows()])
-    assert '0.900 … 0.960' in text and '0.077' in text and '95 % interval' in text and '0.012' in text and text.count('0.756') == 1
+    assert '0.900 … 0.960' in text and '0.077' in text and '95 % interval' in text and '0.012' in text and text.count('0.432') == 1
     assert text.count('<tbody') == 1 and text.count('<svg') == 1
     assert '93%' in demo.gallery_html([vars(r) for r in rows()]) and demo.number(None) == '–'
     assert [demo.number(x) for x in (.12345, 12.345, 1234.5, '.5', '<a>')] == ['0.123', '12.3', '1,234', '0.500', '&lt;a&gt;']
+
+
+def test_every_figure_of_a_demo_has_words():
+    from avgen_nb.cgan import evaluate_run, shipped
+    from avgen_nb.pairs import orchestra_pairs
+    train = orchestra_pairs('small', progress=False)['train']   # two songs a class
+    some = dict(test=train.subset(torch.arange(0, len(train), 4)))
+    written = [vars(r) for name in demo.PAIR for r in evaluate_run(shipped(name), some)]
+    names = {r['metric'] for r in written}
+    assert names >= {'balanced_accuracy', 'coverage', 'near_copies', 'swd_level_0', 'swd_level_2', 'periodicity'}
+    assert names <= set(demo.MEASURES), names - set(demo.MEASURES)
+    assert all('better' in words for words in demo.MEASURES.values())
+    assert demo.MEASURES['near_copies'] in demo.table_html(written)
 
 
 def test_a_papers_figure_is_explained_only_where_one_stands():
     ours = [{**vars(r), 'paper': None, 'seeds': 1, 'seed': 3, 'songs': 78} for r in rows()]
     text = demo.gallery_html(ours)
     assert '<b>Paper</b>' not in text and '<b>Paper</b>' in demo.gallery_html([vars(r) for r in rows()])
-    assert 'S2I-C + guide' in text and '78 songs' in text and 'one seed: 3' in text
+    assert 'a toy + more' in text and '78 songs' in text and 'one seed: 3' in text
     assert '3 seeds' in demo.gallery_html([{**r, 'seeds': 3} for r in ours])
 
 
