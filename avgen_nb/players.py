@@ -17,7 +17,7 @@ __all__ = ['INSTRUMENTS', 'RANGES', 'KEYPOINTS', 'LAMP', 'ROUND', 'TUBE', 'SKINS
            'paint_viola', 'paint_cello', 'paint_double_bass', 'paint_bow', 'hold_flute', 'hold_clarinet', 'hold_oboe',
            'hold_trumpet', 'hold_bassoon', 'hold_sax', 'hold_horn', 'hold_tuba', 'paint_flute', 'paint_clarinet',
            'paint_oboe', 'paint_bassoon', 'paint_sax', 'paint_trumpet', 'paint_horn', 'paint_tuba', 'pose', 'keypoints',
-           'paint_player', 'paint_hands', 'draw_frame', 'draw_player']
+           'body_frame', 'paint_player', 'paint_hands', 'draw_frame', 'draw_player']
 
 # %% ../nbs/02_players.ipynb #00000005
 from cmath import exp
@@ -842,6 +842,15 @@ def keypoints(instrument: str, # one of INSTRUMENTS
     check_instrument(instrument)
     P, (scale, origin) = pose(instrument, moment, look), camera(look, 1.)
     return np.array([(z.real, z.imag) for z in (P[k]*scale + origin for k in KEYPOINTS)], np.float32)
+
+# %% ../nbs/02_players.ipynb #ae0896cb
+def body_frame(points  # (..., 12, 2): x, y in shares of the picture; an array or a tensor
+              ):       # complex (..., 12): neck 0, hip 1
+    "Keypoints as the player would give them: free of shift, zoom and turn of the camera."
+    z = points[..., 0] + 1j*points[..., 1]
+    neck, hip = (z[..., KEYPOINTS.index(k), None] for k in ('neck', 'hip'))
+    trunk = hip - neck
+    return (z - neck) / (trunk + (abs(trunk) < .05)*(.05 - trunk))
 
 # %% ../nbs/02_players.ipynb #0000007a
 PAINT = dict(bassoon=paint_bassoon, cello=paint_cello, clarinet=paint_clarinet, double_bass=paint_double_bass, flute=paint_flute,
