@@ -37,7 +37,7 @@ from .players import INSTRUMENTS, KEYPOINTS, RANGES, Moment, check_instrument, d
 from .show import as_jpeg, encode_audio, paint, spectrogram, to_uint8
 from .sound import SAMPLE_RATE, lms, lms_to_wave, loudest_window, midi_to_hz, pitch_of, read_sound, windows, write_sound
 from .training import home_of
-from .urmp import PICTURES, SOUNDS, read_picture
+from .folders import PICTURES, SOUNDS, read_picture
 
 # %% ../nbs/91_explorer.ipynb #00000007
 class Card(NamedTuple):

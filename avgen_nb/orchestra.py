@@ -8,7 +8,7 @@ __all__ = ['SCALES', 'RHYTHMS', 'VIBRATO', 'BOWED', 'SIZES', 'STRIDE', 'Voice', 
            'play', 'room_response', 'tone_curve', 'noise_floor', 'record', 'perform', 'strokes', 'moments', 'Song',
            'song_seed', 'make_song', 'frames_in', 'cut', 'sounds_of', 'song_moments', 'song_pairs', 'Plan',
            'in_parallel', 'cache_folder', 'keep', 'code_hash', 'sources', 'data_hash', 'build_orchestra', 'windows_of',
-           'nearest_pixels', 'linear_spectrum', 'pair_files', 'Export', 'export_orchestra']
+           'nearest_pixels', 'linear_spectrum']
 
 # %% ../nbs/03_orchestra.ipynb #00000004
 import errno, hashlib, importlib.util, inspect, json, math, os, sys, warnings
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np, torch
 from . import __version__
-from .players import INSTRUMENTS, KEYPOINTS, RANGES, Look, Moment, draw_frame, draw_look, draw_player, keypoints
-from .sound import FRAMES, N_MELS, SAMPLE_RATE, WINDOW, lms, write_sound
+from .players import INSTRUMENTS, KEYPOINTS, RANGES, Look, Moment, draw_look, draw_player, keypoints
+from .sound import FRAMES, N_MELS, SAMPLE_RATE, WINDOW, lms
 
 # %% ../nbs/03_orchestra.ipynb #00000007
 @dataclass(frozen=True)
@@ -544,62 +544,3 @@ def linear_spectrum(arrays,      # of `build_orchestra`
     optimizer.step(loss)
     true, guess = y[test].numpy(), (x[test] @ w[1:] + w[0]).argmax(1).numpy()
     return (_balanced(true, guess), true, guess) if guesses else _balanced(true, guess)
-
-# %% ../nbs/03_orchestra.ipynb #0000005f
-def pair_files(folder, instrument, number, ms, validation):
-    "The jpg and the wav of a pair in Sub-URMP's layout."
-    side, stem = ('validation' if validation else 'train'), f'{instrument}{number:02d}_{ms}'
-    return (Path(folder) / 'img' / side / instrument / f'{stem}.jpg', Path(folder) / 'chunk' / side / instrument / f'{stem}.wav')
-
-def _write_picture(path, picture):
-    "Write a jpg: whole, or not at all."
-    from PIL import Image
-    part = path.with_name(f'.{os.getpid()}-{path.name}')
-    Image.fromarray(picture).save(part, format='JPEG', quality=90)
-    os.replace(part, path)
-
-# %% ../nbs/03_orchestra.ipynb #00000060
-def _write_pairs(files, song, frame):
-    "Write the missing ones of a song's files, given as (jpg, wav) in the order of time."
-    sounds, doing = cut(song.samples), song.moments(np.arange(len(files)) / 10)
-    for (jpg, wav), sound, moment in zip(files, sounds, doing):
-        if not jpg.exists(): _write_picture(jpg, draw_frame(song.instrument, moment, song.look, *frame))
-        if not wav.exists(): write_sound(wav, torch.from_numpy(sound), stereo=True)
-
-@dataclass(frozen=True)
-class Export:
-    "The songs of a plan, each written to a folder when asked for."
-    plan: Plan; folder: str; frame: tuple
-    def __len__(self): return len(self.plan)
-    def __getitem__(self, i):
-        (label, number), size = self.plan.place(i), SIZES[self.plan.size]
-        n = frames_in(self.plan.samples())
-        files = [pair_files(self.folder, INSTRUMENTS[label], number, 500 + 100 * k, number >= sum(size['songs'][:2])) for k in range(n)]
-        for path in files[0]: path.parent.mkdir(parents=True, exist_ok=True)
-        if not all(f.exists() for pair in files for f in pair): _write_pairs(files, self.plan.song(i), self.frame)
-        return n
-
-# %% ../nbs/03_orchestra.ipynb #00000061
-def export_orchestra(folder,             # where; new, empty, or an export that was cut off
-                     size='default',     # 'default', 'small' or 'exam'
-                     seed=0,             # of the orchestra
-                     frame=(1920, 1080), # width and height of the jpg files
-                     workers=None,       # processes; None: one per core
-                     progress=True,      # show a bar
-                    ):                   # number of pairs
-    "Write the orchestra as the files Sub-URMP consists of; called again, it goes on where it stopped."
-    folder, settings = Path(folder), dict(size=size, seed=seed, frame=list(frame), version=__version__)
-    if size not in SIZES: raise ValueError(f"size is {size!r}; it must be one of {', '.join(SIZES)}")
-    if not (16 <= frame[0] <= 1920 and 16 <= frame[1] <= 1080): raise ValueError(f'frame is {frame[0]}x{frame[1]}; it must be between 16x16 and 1920x1080')
-    _claim(folder, settings)
-    return sum(in_parallel(Export(Plan(size, seed), str(folder), tuple(frame)), workers, progress, 'export'))
-
-# %% ../nbs/03_orchestra.ipynb #00000062
-def _claim(folder, settings):
-    "Take a new or empty folder for an export, or go on with the same one; refuse any other."
-    mark = folder / 'orchestra.json'
-    if mark.exists() and json.loads(mark.read_text()) == settings: return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f'{folder} is not an empty folder nor this export begun before: choose another')
-    folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps(settings))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from .players import INSTRUMENTS, KEYPOINTS, body_frame
+from .players import INSTRUMENTS, body_frame
 from .sound import SAMPLE_RATE, WINDOW
 
 # %% ../nbs/04_pairs.ipynb #00000007

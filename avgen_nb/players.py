@@ -92,7 +92,7 @@ class Pen:
     def __init__(self, image, scale: complex, origin: complex, light=(1, 1, 1)):
         self.scale, self.origin, self.light, self.unit = scale, origin, light, abs(scale)
         self.solid, self.glaze = ImageDraw.Draw(image), ImageDraw.Draw(image, 'RGBA')
-        self.fine = self.unit > 500      # large enough for eyelids and smooth rims
+        self.fine = self.unit > 450      # large enough for eyelids and smooth rims
         self.ring, self.steps = ROUND[self.fine], 8 if self.fine else 3
 
     def place(self, points):

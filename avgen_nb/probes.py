@@ -17,10 +17,10 @@ from torch import nn
 from torch.nn import functional as F
 from .judges import Residual, in_parts, lone_songs, warm_cosine
 from .metrics import Row, device_name
-from .nets import hide, recolour, shake
+from .nets import draw_numbers, hide, recolour, shake, vary_sounds
 from .orchestra import cache_folder, code_hash, keep
 from .players import INSTRUMENTS, KEYPOINTS, RANGES, body_frame
-from .sound import FRAMES, N_MELS, augment_lms, draw_numbers
+from .sound import FRAMES, N_MELS
 from .training import describe_pairs, everywhere, fit, load_nets, save_nets
 
 # %% ../nbs/16_probes.ipynb #0000000a
@@ -162,7 +162,7 @@ class PitchNet(nn.Module):
         self.head = nn.Sequential(nn.Dropout(.2), nn.Linear(width * (FRAMES // 4), 128))
     def forward(self, x): return self.head(self.body(x[:, 0]).flatten(1))
     def loss(self, x, pitch): return F.cross_entropy(self(x).float(), pitch.round().long(), label_smoothing=.05)
-    def vary(self, x, pitch, generator): return augment_lms(x, generator, .5), pitch
+    def vary(self, x, pitch, generator): return vary_sounds(x, generator, .5), pitch
 
 # %% ../nbs/16_probes.ipynb #0000002d
 def midi_of(logits  # (N, 128)
