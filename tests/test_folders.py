@@ -10,7 +10,7 @@ from avgen_nb.folders import (PICTURES, SOUNDS, Report, class_files, decibels, l
                               read_recording, read_sounds, split_files, split_songs, window_starts, windows_at)
 from avgen_nb.pairs import Pairs, orchestra_pairs
 from avgen_nb.sound import SAMPLE_RATE, WINDOW, write_sound
-from trees import CLASSES, tone, write_folders
+from trees import CLASSES, picture, tone, write_folders
 
 
 @pytest.fixture(scope='module')
