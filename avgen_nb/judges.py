@@ -170,7 +170,9 @@ class Judge(ResidualNet):
     def features(self, x):
         "(N, C, H, W) in [-1, 1] → (N, num_features)"
         own, found = self.meta.get('size', list(x.shape[2:])), list(x.shape[2:])
-        if own != found: raise ValueError(f'this judge learnt from {self.modality}s of {own[0]}×{own[1]}, these are of {found[0]}×{found[1]}; take the judge of their world.')
+        if own != found:
+            raise ValueError(f'this judge learnt from {self.modality}s of {own[0]}×{own[1]}, these are of {found[0]}×{found[1]}; '
+                             'take the judge of their world.')
         self.eval()
         place = lambda part: part.to(self.head[1].weight).contiguous(memory_format=torch.channels_last)
         return in_parts(lambda part: self.embed(place(part)), x)
@@ -292,7 +294,8 @@ def load_judge(path  # a file of `save_judge`
     "The judge that was saved."
     def build(meta):
         if not set(SHAPE) <= set(meta): raise ValueError('it holds no judge; name a file written by save_judge')
-        if meta['modality'] not in MODALITIES: raise ValueError(f"it judges {meta['modality']!r}, and there are only {', '.join(MODALITIES)}")
+        if meta['modality'] not in MODALITIES:
+            raise ValueError(f"it judges {meta['modality']!r}, and there are only {', '.join(MODALITIES)}")
         return dict(judge=Judge(*(meta[k] for k in SHAPE)))
     nets, meta = load_nets(path, build)
     judge = nets['judge']

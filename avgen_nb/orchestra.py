@@ -396,7 +396,7 @@ class Plan:
     def __len__(self): return len(INSTRUMENTS) * sum(SIZES[self.size]['songs'])
     def __getitem__(self, i): return song_pairs(self.song(i), self.pixels)
     def place(self, i): return divmod(i, sum(SIZES[self.size]['songs']))  # label, number of the song
-    def splits(self): return np.tile(np.repeat([0, 1, 2], SIZES[self.size]['songs']), len(INSTRUMENTS))  # one a song: 0 train, 1 dev, 2 test
+    def splits(self): return np.tile(np.repeat([0, 1, 2], SIZES[self.size]['songs']), len(INSTRUMENTS))  # train, dev, test; one a song
     def samples(self): return round(SIZES[self.size]['seconds'] * SAMPLE_RATE)  # of a song
     def song(self, i):
         label, number = self.place(i)
@@ -425,7 +425,8 @@ def _gather(plan, items):
             if not i: arrays[name] = np.empty((n, *a.shape) if name == 'wave' else (n * per, *a.shape[1:]), a.dtype)
             arrays[name][i if name == 'wave' else slice(i * per, i * per + per)] = a
     label = np.repeat(np.arange(len(INSTRUMENTS)), n // len(INSTRUMENTS))
-    return dict(arrays, label=np.repeat(label, per), song=np.repeat(np.arange(n), per), split=np.repeat(plan.splits(), per).astype(np.uint8),
+    return dict(arrays, label=np.repeat(label, per), song=np.repeat(np.arange(n), per),
+                split=np.repeat(plan.splits(), per).astype(np.uint8),
                 ms=np.tile(500 + 100 * np.arange(per), n))
 
 # %% ../nbs/03_orchestra.ipynb #0000004c

@@ -37,7 +37,8 @@ FORMAT = 'avgen_nb store 1'
 
 def wanted(folder, train, test, report, size, across):
     "What the store of a tree says of itself when it is fresh."
-    return dict(format=FORMAT, tree=str(folder.resolve()), stamp=stamp(folder, train + test, report), code=reading_code(), size=size, across=across)
+    return dict(format=FORMAT, tree=str(folder.resolve()), stamp=stamp(folder, train + test, report), code=reading_code(),
+                size=size, across=across)
 
 def store_of(folder, size=64, across=.5):
     "Where the store of a tree lies if nobody says otherwise: in the user's cache folder."
@@ -141,7 +142,8 @@ def room(store, rows, size):  # folder, rows to come, pixels
     "Stop if the disk cannot hold what is to come."
     need = rows * (3 * size**2 + 2 * 128 * 44) + 2**20
     if (free := shutil.disk_usage(store).free) < need:
-        raise ValueError(f'{store}: the disk has {free/1e9:.2f} GB free and the store needs {need/1e9:.2f}; make room or give another folder.')
+        raise ValueError(f'{store}: the disk has {free/1e9:.2f} GB free and the store needs {need/1e9:.2f}; '
+                         'make room or give another folder.')
 
 @contextlib.contextmanager
 def alone(store):
@@ -202,7 +204,8 @@ def load_array(path, like, shape, mapped):  # of an .npy file, its dtype and sha
     try: a = np.load(path, mmap_mode='c' if mapped else None, allow_pickle=False)
     except Exception: raise ValueError(f'{path} is missing, cut off or no plain .npy file; prepare the store again.') from None
     if a.dtype != np.dtype(like) or a.shape != tuple(shape) or not a.flags.c_contiguous:
-        raise ValueError(f'{path} holds {a.dtype} {a.shape} where the store says {np.dtype(like)} {tuple(shape)}; prepare the store again.')
+        raise ValueError(f'{path} holds {a.dtype} {a.shape} where the store says {np.dtype(like)} {tuple(shape)}; '
+                         'prepare the store again.')
     return a
 
 # %% ../nbs/06_store.ipynb #00000085
@@ -210,7 +213,8 @@ def open_store(folder, report, size=None, across=None):  # Report, filled on the
     "(classes, arrays) as `read_tree` gives them, from a store; pictures and LMS stay on the disk."
     meta = read_store(folder)
     for name, value in (('size', size), ('across', across)):
-        if value not in (None, meta[name]): raise ValueError(f'{folder} was prepared with {name}={meta[name]}, not {value}; prepare another store.')
+        if value not in (None, meta[name]):
+            raise ValueError(f'{folder} was prepared with {name}={meta[name]}, not {value}; prepare another store.')
     if meta['code'] != reading_code(): report.notes.append(f'{folder} was prepared by another version of this package; '
         'prepare it again if its pictures and sounds shall be as this one reads them.')
     n = meta['pairs']
@@ -226,7 +230,8 @@ def read_store(folder):
     "What store.json says, if it can be trusted to say it."
     meta = read_json(folder / 'store.json')
     kinds = dict(format=str, tree=str, code=str, size=int, across=(int, float), pairs=int, classes=list)
-    if meta.get('format') != FORMAT or not all(isinstance(meta.get(k), kind) for k, kind in kinds.items()) or meta['pairs'] < 1 or meta['size'] < 1:
+    typed = all(isinstance(meta.get(k), kind) for k, kind in kinds.items())
+    if meta.get('format') != FORMAT or not typed or meta['pairs'] < 1 or meta['size'] < 1:
         raise ValueError(f'{folder / "store.json"} is not of a store that this version reads ({FORMAT}); prepare it again.')
     return meta
 

@@ -67,7 +67,8 @@ def export_orchestra(folder,             # where; new, empty, or an export that 
     "Write the orchestra as the files Sub-URMP consists of; called again, it goes on where it stopped."
     folder, settings = Path(folder), dict(size=size, seed=seed, frame=list(frame), version=__version__)
     if size not in SIZES: raise ValueError(f"size is {size!r}; it must be one of {', '.join(SIZES)}")
-    if not (16 <= frame[0] <= 1920 and 16 <= frame[1] <= 1080): raise ValueError(f'frame is {frame[0]}x{frame[1]}; it must be between 16x16 and 1920x1080')
+    if not (16 <= frame[0] <= 1920 and 16 <= frame[1] <= 1080):
+        raise ValueError(f'frame is {frame[0]}x{frame[1]}; it must be between 16x16 and 1920x1080')
     _claim(folder, settings)
     return sum(in_parallel(Export(Plan(size, seed), str(folder), tuple(frame)), workers, progress, 'export'))
 
@@ -257,7 +258,8 @@ def urmp_pairs(classes, a, every=1, device='cpu'):  # names, dict of tensors
     "The rows of one side as Pairs: all windows, or every n-th of each song."
     if every > 1: a = {k: v[(a['ms'] // 100 - 5) % every == 0] for k, v in a.items()}
     one = torch.arange(len(a['label']))
-    return Pairs(a['picture'], a['lms'], a['label'], a['label'], a['song'], tuple(classes), one, one, truth={k: a[k] for k in ('ms', 'take')}).to(device)
+    truth = {k: a[k] for k in ('ms', 'take')}
+    return Pairs(a['picture'], a['lms'], a['label'], a['label'], a['song'], tuple(classes), one, one, truth=truth).to(device)
 
 # %% ../nbs/05_urmp.ipynb #00000065
 def read_windows(folder,  # holds img and chunk, or a store that was made of such a folder
