@@ -72,8 +72,8 @@ def export_options(p):
     p.add_argument('--seed', type=seed_number, default=0, help='of the orchestra (default: 0)')
 
 def export(args):
-    "The built-in orchestra as the jpg and wav files that Sub-URMP consists of (`orchestra.export_orchestra`)."
-    from avgen_nb.orchestra import export_orchestra
+    "The built-in orchestra as the jpg and wav files that Sub-URMP consists of (`urmp.export_orchestra`)."
+    from avgen_nb.urmp import export_orchestra
     n = export_orchestra(args.dir, args.size, seed=args.seed, frame=args.frame)
     print(f'{n:,} pairs in {args.dir}')
 
@@ -98,10 +98,11 @@ def prepare_options(p):
     p.add_argument('--workers', type=positive(int), metavar='N', help='processes (default: one a core)')
 
 def prepare(args):
-    "Read a data set once into a store that opens at once (`urmp.prepare`); a run that was cut off goes on."
-    from avgen_nb import urmp
-    report = urmp.Report()
-    store = urmp.prepare(args.dir, args.out, args.size, args.across, args.max_bad, args.workers, report=report)
+    "Read a data set once into a store that opens at once (`store.prepare`); a run that was cut off goes on."
+    from avgen_nb.folders import Report
+    from avgen_nb.store import prepare
+    report = Report()
+    store = prepare(args.dir, args.out, args.size, args.across, args.max_bad, args.workers, report=report)
     print(f'{report.read:,} pairs in {store}; {len(report.bad)} bad or unpaired files, named in {store/"report.json"}')
 
 # %% ../nbs/93_cli.ipynb #00000012

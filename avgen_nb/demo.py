@@ -29,7 +29,8 @@ from .pairs import pairs_from, to_picture
 from .runs import steady
 from .show import encode_audio, to_uint8
 from .sound import SAMPLE_RATE, join_lms, lms, lms_to_wave, loudest_window, read_sound, write_sound
-from .urmp import PICTURES, SOUNDS, read_json, read_picture
+from .folders import PICTURES, SOUNDS, read_picture
+from .store import read_json
 
 # %% ../nbs/92_demo.ipynb #00000006
 @dataclass(frozen=True)

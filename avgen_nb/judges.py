@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STEPS', 'STRIDE', 'SHAPE', 'recalls', 'balanced_accuracy', 'chance', 'majority', 'confusion', 'show_confusion',
            'song_units', 'song_draws', 'lone_songs', 'song_interval', 'Residual', 'ResidualNet', 'in_parts', 'Judge',
-           'JudgeTask', 'warm_cosine', 'answers', 'judge_labels', 'ceiling_of', 'train_judge', 'save_judge',
+           'JudgeTask', 'warm_cosine', 'answers', 'one_of', 'judge_labels', 'ceiling_of', 'train_judge', 'save_judge',
            'load_judge', 'outline', 'same_outline', 'kept_judge', 'package_judge', 'world_judge', 'judge_for',
            'judges_for']
 
@@ -171,6 +171,10 @@ class Judge(ResidualNet):
         self.stride, self.meta = tuple(stride), {}
     def features(self, x):
         "(N, C, H, W) in [-1, 1] → (N, num_features)"
+        own, found = self.meta.get('size', list(x.shape[2:])), list(x.shape[2:])
+        if own != found:
+            raise ValueError(f'this judge learnt from {self.modality}s of {own[0]}×{own[1]}, these are of {found[0]}×{found[1]}; '
+                             'take the judge of their world.')
         self.eval()
         place = lambda part: part.to(self.head[1].weight).contiguous(memory_format=torch.channels_last)
         return in_parts(lambda part: self.embed(place(part)), x)
@@ -226,6 +230,12 @@ def answers(judge,     # a Judge
     return pairs.over(lambda batch: judge.predict(getattr(batch, judge.modality), only).argmax(1))
 
 # %% ../nbs/14_judges.ipynb #00000030
+def one_of(pairs,    # Pairs
+           modality  # 'picture' or 'sound'
+          ):         # (C, H, W)
+    "One item, to see how large they are."
+    return getattr(pairs.batch(torch.zeros(1, dtype=torch.long, device=pairs.device)), modality)[0]
+
 def judge_labels(judge,   # Judge
                  labels,  # (N,) index into `classes`
                  classes  # names
@@ -268,7 +278,7 @@ def train_judge(modality,      # 'picture' or 'sound'
         judge = Judge(MODALITIES[modality].channels, train.classes, modality, width, STRIDE[modality])
     run = fit(JudgeTask(judge, train, **options), steps=steps, minutes=minutes, seed=seed, average=.99, quiet=quiet)
     judge = run.averages['judge']
-    judge.meta = dict(seed=seed, steps=run.steps, minutes=round(run.minutes, 3))
+    judge.meta = dict(seed=seed, steps=run.steps, minutes=round(run.minutes, 3), size=list(one_of(train, modality).shape[1:]))
     if dev is not None: judge.meta['dev'] = ceiling_of(judge, dev)
     return judge
 
@@ -286,7 +296,8 @@ def load_judge(path  # a file of `save_judge`
     "The judge that was saved."
     def build(meta):
         if not set(SHAPE) <= set(meta): raise ValueError('it holds no judge; name a file written by save_judge')
-        if meta['modality'] not in MODALITIES: raise ValueError(f"it judges {meta['modality']!r}, and there are only {', '.join(MODALITIES)}")
+        if meta['modality'] not in MODALITIES:
+            raise ValueError(f"it judges {meta['modality']!r}, and there are only {', '.join(MODALITIES)}")
         return dict(judge=Judge(*(meta[k] for k in SHAPE)))
     nets, meta = load_nets(path, build)
     judge = nets['judge']
@@ -325,6 +336,7 @@ def world_judge(modality,  # 'picture' or 'sound'
                 pairs      # dict(train=, test=) of Pairs
                ):          # Judge, or None
     "The package's judge, if it learnt from these very training songs."
+    if one_of(pairs['train'], modality).shape != MODALITIES[modality].shape: return None   # of another size
     judge = package_judge(modality)
     world, size = judge.meta.pop('world'), len(pairs['train'])
     if size != sum(world['train']['windows']) or not same_outline(world['train'], outline(pairs['train'], modality)): return None

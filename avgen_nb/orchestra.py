@@ -6,9 +6,8 @@
 __all__ = ['SCALES', 'RHYTHMS', 'VIBRATO', 'BOWED', 'SIZES', 'STRIDE', 'Voice', 'note_bank', 'bank_cents', 'Note', 'scale_notes',
            'walk', 'phrase', 'compose', 'read_between', 'Stage', 'draw_stage', 'pick_note', 'envelope', 'play_note',
            'play', 'room_response', 'tone_curve', 'noise_floor', 'record', 'perform', 'strokes', 'moments', 'Song',
-           'song_seed', 'make_song', 'cut', 'sounds_of', 'song_pairs', 'Plan', 'in_parallel', 'data_hash',
-           'build_orchestra', 'windows_of', 'nearest_pixels', 'linear_spectrum', 'pair_files', 'Export',
-           'export_orchestra']
+           'song_seed', 'make_song', 'frames_in', 'cut', 'sounds_of', 'song_moments', 'song_pairs', 'Plan',
+           'in_parallel', 'data_hash', 'build_orchestra', 'windows_of', 'nearest_pixels', 'linear_spectrum']
 
 # %% ../nbs/03_orchestra.ipynb #00000004
 import hashlib, importlib.util, json, math, os, sys
@@ -324,6 +323,8 @@ class Song:
     look: Look        # who plays, and before what
     tempo: float      # sway, beats a second
     wave: np.ndarray  # float32 (T,), 44.1 kHz
+    @property
+    def samples(self): return np.round(self.wave * 32767).astype(np.int16)  # as it is kept
     def moments(self, times): return moments(self.notes, times, self.tempo, self.instrument in BOWED)
 
 SIZES = dict(default=dict(songs=(24, 4, 6), seconds=4.5), small=dict(songs=(2, 1, 1), seconds=2.),
@@ -348,36 +349,55 @@ def make_song(instrument,  # one of INSTRUMENTS
 # %% ../nbs/03_orchestra.ipynb #00000041
 STRIDE = SAMPLE_RATE // 10  # samples from one window to the next: 100 ms
 
-def cut(wave, # (T,) int16 or float32
-       ):     # (n, 22050) float32 in [-1, 1]
-    "All half-second windows of a song, 100 ms apart."
-    scale = np.float32(1 / 32768 if wave.dtype == np.int16 else 1)
-    return np.lib.stride_tricks.sliding_window_view(wave, WINDOW)[::STRIDE] * scale
+def frames_in(samples, # of a song
+              rate=10, # frames a second
+             ):        # int
+    "How many frames have their half second inside a song."
+    return max(0, math.floor((samples - WINDOW) * rate / SAMPLE_RATE) + 1)
 
-def sounds_of(wave, # (T,)
-             ):     # float16 (n, 1, 128, 44)
-    "The LMS of every window of a song, computed in one batch."
-    return lms(torch.from_numpy(cut(wave))).numpy().astype(np.float16)
+def cut(wave,        # (T,) int16 or float32
+        frames=None, # numbers of frames, from 0; None: all
+        rate=10,     # frames a second
+       ):            # float32 (n, 22050) in [-1, 1]
+    "The half seconds that begin with the frames of a song."
+    frames = np.arange(frames_in(len(wave), rate)) if frames is None else np.asarray(frames)
+    scale = np.float32(1 / 32768 if wave.dtype == np.int16 else 1)
+    return np.lib.stride_tricks.sliding_window_view(wave, WINDOW)[(frames * SAMPLE_RATE / rate).astype(int)] * scale
+
+def sounds_of(wave, frames=None, rate=10): # as `cut` takes them; float16 (n, 1, 128, 44)
+    "The LMS of these half seconds, computed in one batch."
+    return lms(torch.from_numpy(cut(wave, frames, rate))).numpy().astype(np.float16)
 
 # %% ../nbs/03_orchestra.ipynb #00000043
-def song_pairs(song, # a Song
-              ):     # dict of arrays, one row per window, and the song's waveform in int16
-    "All pairs of a song: pictures, sounds, and the truth about them."
-    wave = np.round(song.wave * 32767).astype(np.int16)
-    doing = song.moments(np.arange((len(wave) - WINDOW) // STRIDE + 1) / 10)
-    pictures = np.stack([draw_player(song.instrument, m, song.look) for m in doing]).transpose(0, 3, 1, 2)
+def song_moments(song,      # a Song
+                 times,     # (n,), seconds since it began
+                 pixels=64, # side of a picture; None: no pictures
+                ):          # dict of arrays, one row a moment
+    "What the player does at any times: pictures, and the truth about them."
+    doing = song.moments(times)
     truth = {name: np.array([getattr(m, name) for m in doing], np.float32) for name in ('pitch', 'loudness', 'phase')}
     places = np.stack([keypoints(song.instrument, m, song.look) for m in doing]).astype(np.float32)
-    return dict(picture=pictures, lms=sounds_of(wave), wave=wave, keypoints=places, **truth)
+    if pixels is None: return dict(keypoints=places, **truth)
+    pictures = np.stack([draw_player(song.instrument, m, song.look, pixels) for m in doing]).transpose(0, 3, 1, 2)
+    return dict(picture=pictures, keypoints=places, **truth)
+
+def song_pairs(song,      # a Song
+               pixels=64, # side of a picture
+              ):          # dict of arrays, one row per window, and the song's waveform in int16
+    "All pairs of a song: pictures, sounds, and the truth about them."
+    wave = song.samples
+    return dict(song_moments(song, np.arange(frames_in(len(wave))) / 10, pixels), lms=sounds_of(wave), wave=wave)
 
 # %% ../nbs/03_orchestra.ipynb #00000046
 @dataclass(frozen=True)
 class Plan:
     "Which songs there are, as something a data loader can ask for one by one."
-    size: str; seed: int
+    size: str; seed: int; pixels: int = 64
     def __len__(self): return len(INSTRUMENTS) * sum(SIZES[self.size]['songs'])
-    def __getitem__(self, i): return song_pairs(self.song(i))
+    def __getitem__(self, i): return song_pairs(self.song(i), self.pixels)
     def place(self, i): return divmod(i, sum(SIZES[self.size]['songs']))  # label, number of the song
+    def splits(self): return np.tile(np.repeat([0, 1, 2], SIZES[self.size]['songs']), len(INSTRUMENTS))  # train, dev, test; one a song
+    def samples(self): return round(SIZES[self.size]['seconds'] * SAMPLE_RATE)  # of a song
     def song(self, i):
         label, number = self.place(i)
         return make_song(INSTRUMENTS[label], number, self.seed, SIZES[self.size]['seconds'], self.size)
@@ -404,9 +424,9 @@ def _gather(plan, items):
         for name, a in item.items():
             if not i: arrays[name] = np.empty((n, *a.shape) if name == 'wave' else (n * per, *a.shape[1:]), a.dtype)
             arrays[name][i if name == 'wave' else slice(i * per, i * per + per)] = a
-    label, number = np.divmod(np.arange(n), sum(SIZES[plan.size]['songs']))
-    split = np.repeat([0, 1, 2], SIZES[plan.size]['songs'])[number]
-    return dict(arrays, label=np.repeat(label, per), song=np.repeat(np.arange(n), per), split=np.repeat(split, per).astype(np.uint8),
+    label = np.repeat(np.arange(len(INSTRUMENTS)), n // len(INSTRUMENTS))
+    return dict(arrays, label=np.repeat(label, per), song=np.repeat(np.arange(n), per),
+                split=np.repeat(plan.splits(), per).astype(np.uint8),
                 ms=np.tile(500 + 100 * np.arange(per), n))
 
 # %% ../nbs/03_orchestra.ipynb #00000050
@@ -423,12 +443,13 @@ def build_orchestra(size='default', # 'default' (18 122 pairs), 'small' (832) or
                     workers=None,   # processes; None: one per core
                     progress=True,  # show a bar
                     cache=True,     # keep the result in the user's cache folder, and use what is there
+                    pixels=64,      # side of a picture
                    ):               # dict of numpy arrays
     "The built-in data set: pictures, sounds, waveforms, labels, songs, splits, and the truth about each pair."
     if size not in SIZES: raise ValueError(f"size is {size!r}; it must be one of {', '.join(SIZES)}")
-    path = cache_folder() / f"orchestra-{size}-{seed}-{data_hash()}.safetensors"
+    path = cache_folder() / f"orchestra{'' if pixels == 64 else pixels}-{size}-{seed}-{data_hash()}.safetensors"
     if cache and (arrays := load_arrays(path)): return arrays
-    plan = Plan(size, seed)
+    plan = Plan(size, seed, pixels)
     arrays = _gather(plan, in_parallel(plan, workers, progress))
     if cache: keep(lambda: save_arrays(path, arrays), path)
     return arrays
@@ -472,62 +493,3 @@ def linear_spectrum(arrays,      # of `build_orchestra`
     optimizer.step(loss)
     true, guess = y[test].numpy(), (x[test] @ w[1:] + w[0]).argmax(1).numpy()
     return (_balanced(true, guess), true, guess) if guesses else _balanced(true, guess)
-
-# %% ../nbs/03_orchestra.ipynb #0000005f
-def pair_files(folder, instrument, number, ms, validation):
-    "The jpg and the wav of a pair in Sub-URMP's layout."
-    side, stem = ('validation' if validation else 'train'), f'{instrument}{number:02d}_{ms}'
-    return (Path(folder) / 'img' / side / instrument / f'{stem}.jpg', Path(folder) / 'chunk' / side / instrument / f'{stem}.wav')
-
-def _write_picture(path, picture):
-    "Write a jpg: whole, or not at all."
-    from PIL import Image
-    part = path.with_name(f'.{os.getpid()}-{path.name}')
-    Image.fromarray(picture).save(part, format='JPEG', quality=90)
-    os.replace(part, path)
-
-# %% ../nbs/03_orchestra.ipynb #00000060
-def _write_pairs(files, song, frame):
-    "Write the missing ones of a song's files, given as (jpg, wav) in the order of time."
-    sounds, doing = cut(np.round(song.wave * 32767).astype(np.int16)), song.moments(np.arange(len(files)) / 10)
-    for (jpg, wav), sound, moment in zip(files, sounds, doing):
-        if not jpg.exists(): _write_picture(jpg, draw_frame(song.instrument, moment, song.look, *frame))
-        if not wav.exists(): write_sound(wav, torch.from_numpy(sound), stereo=True)
-
-@dataclass(frozen=True)
-class Export:
-    "The songs of a plan, each written to a folder when asked for."
-    plan: Plan; folder: str; frame: tuple
-    def __len__(self): return len(self.plan)
-    def __getitem__(self, i):
-        (label, number), size = self.plan.place(i), SIZES[self.plan.size]
-        n = (round(size['seconds'] * SAMPLE_RATE) - WINDOW) // STRIDE + 1
-        files = [pair_files(self.folder, INSTRUMENTS[label], number, 500 + 100 * k, number >= sum(size['songs'][:2])) for k in range(n)]
-        for path in files[0]: path.parent.mkdir(parents=True, exist_ok=True)
-        if not all(f.exists() for pair in files for f in pair): _write_pairs(files, self.plan.song(i), self.frame)
-        return n
-
-# %% ../nbs/03_orchestra.ipynb #00000061
-def export_orchestra(folder,             # where; new, empty, or an export that was cut off
-                     size='default',     # 'default', 'small' or 'exam'
-                     seed=0,             # of the orchestra
-                     frame=(1920, 1080), # width and height of the jpg files
-                     workers=None,       # processes; None: one per core
-                     progress=True,      # show a bar
-                    ):                   # number of pairs
-    "Write the orchestra as the files Sub-URMP consists of; called again, it goes on where it stopped."
-    folder, settings = Path(folder), dict(size=size, seed=seed, frame=list(frame), version=__version__)
-    if size not in SIZES: raise ValueError(f"size is {size!r}; it must be one of {', '.join(SIZES)}")
-    if not (16 <= frame[0] <= 1920 and 16 <= frame[1] <= 1080): raise ValueError(f'frame is {frame[0]}x{frame[1]}; it must be between 16x16 and 1920x1080')
-    _claim(folder, settings)
-    return sum(in_parallel(Export(Plan(size, seed), str(folder), tuple(frame)), workers, progress, 'export'))
-
-# %% ../nbs/03_orchestra.ipynb #00000062
-def _claim(folder, settings):
-    "Take a new or empty folder for an export, or go on with the same one; refuse any other."
-    mark = folder / 'orchestra.json'
-    if mark.exists() and json.loads(mark.read_text()) == settings: return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f'{folder} is not an empty folder nor this export begun before: choose another')
-    folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps(settings))

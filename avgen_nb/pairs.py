@@ -4,14 +4,18 @@
 
 # %% auto #0
 __all__ = ['EXAM', 'Shelf', 'throw', 'Batch', 'to_picture', 'Pairs', 'check_pairs', 'content_hash', 'only_classes', 'pairs_from',
-           'check_apart', 'orchestra_pairs', 'exam_pairs']
+           'check_apart', 'orchestra_pairs', 'exam_pairs', 'ClipBatch', 'played', 'draw_clip', 'Clips', 'clips_in',
+           'orchestra_clips', 'Batches', 'clip_batches']
 
 # %% ../nbs/04_pairs.ipynb #00000004
 import dataclasses, functools, hashlib
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from .players import INSTRUMENTS, body_frame
+from .sound import SAMPLE_RATE, WINDOW
 
 # %% ../nbs/04_pairs.ipynb #00000007
 class Shelf:
@@ -39,7 +43,7 @@ def throw(generator,      # torch.Generator on the CPU: the only source of rando
 # %% ../nbs/04_pairs.ipynb #0000000e
 class Batch(NamedTuple):
     "What a training step receives."
-    picture: torch.Tensor  # float32 (n, 3, 64, 64) in [-1, 1], channels last
+    picture: torch.Tensor  # float32 (n, 3, H, W) in [-1, 1], channels last
     sound: torch.Tensor    # float32 (n, 1, 128, 44) in [-1, 1]
     label: torch.Tensor    # long (n,)
     index: torch.Tensor    # long (n,), which pairs these are
@@ -53,7 +57,7 @@ def to_picture(stored):  # uint8 (n, 3, H, W)
 @dataclass(eq=False)
 class Pairs:
     "Pictures and sounds on one device; pair i is (pictures[picture_of[i]], sounds[sound_of[i]])."
-    pictures: torch.Tensor            # uint8 (P, 3, 64, 64)
+    pictures: torch.Tensor            # uint8 (P, 3, H, W)
     sounds: torch.Tensor              # float16 or float32 (S, 1, 128, 44) in [-1, 1]
     picture_labels: torch.Tensor      # long (P,)
     sound_labels: torch.Tensor        # long (S,)
@@ -184,7 +188,6 @@ def pairs_from(arrays,  # what `build_orchestra` returns
                rows,    # (N,) int, which pairs
                device='cpu'):
     "Chosen rows of the orchestra's arrays as Pairs; `truth['row']` remembers where each came from."
-    from avgen_nb.players import INSTRUMENTS
     t = {k: torch.from_numpy(arrays[k][rows]) for k in arrays if len(arrays[k]) == len(arrays['label'])}
     truth = {k: t[k].to(device) for k in ('pitch', 'loudness', 'phase', 'keypoints', 'ms')}
     label, every = t['label'].long(), torch.arange(len(rows))
@@ -222,3 +225,130 @@ def exam_pairs(device='cpu',  # where the tensors live
     from avgen_nb.orchestra import build_orchestra
     arrays = build_orchestra('exam', seed=EXAM, **options)
     return pairs_from(arrays, (arrays['split'] == 2).nonzero()[0], device)
+
+# %% ../nbs/04_pairs.ipynb #bdfefb00
+class ClipBatch(NamedTuple):
+    "n clips of T moments."
+    picture: torch.Tensor  # float32 (n, T, 3, H, W) in [-1, 1]; None where no pictures were asked for
+    sound: torch.Tensor    # float32 (n, T, 1, 128, 44) in [-1, 1]: the half second that begins with each picture
+    wave: torch.Tensor     # float32 (n, samples) in [-1, 1]: from the first moment to the end of the last half second
+    motion: torch.Tensor   # float32 (n, T, 12, 2): keypoints in the player's own frame, neck (0, 0) and hip (1, 0)
+    label: torch.Tensor    # long (n,)
+    song: torch.Tensor     # long (n,)
+    times: torch.Tensor    # float64 (n, T), seconds since the song began
+    rate: float            # frames a second
+    index: torch.Tensor    # long (n,), which clips these are
+    truth: dict            # (n, T, …): pitch, loudness, phase, and keypoints in shares of the picture
+
+# %% ../nbs/04_pairs.ipynb #58fa030d
+@functools.lru_cache(16)   # songs, a megabyte each
+def played(plan, number): return plan.song(number)
+
+def draw_clip(plan,     # orchestra.Plan
+              number,   # of the song in the plan
+              first,    # number of the first frame
+              frames,   # T
+              rate,     # frames a second
+              pictures=True):  # draw them, too
+    "Arrays of one clip: picture, lms, wave, keypoints, pitch, loudness, phase, times."
+    from avgen_nb.orchestra import cut, song_moments, sounds_of
+    song, at = played(plan, int(number)), int(first) + np.arange(frames)
+    start, last = (int(k * SAMPLE_RATE / rate) for k in (int(first), frames - 1))
+    wave = song.samples[start:start + last + WINDOW].astype(np.float32) / 32768
+    rows = song_moments(song, at / rate, plan.pixels if pictures else None)
+    return dict(rows, lms=sounds_of(song.samples, at, rate), wave=wave, times=at / rate)
+
+# %% ../nbs/04_pairs.ipynb #03ea3a12
+@dataclass(eq=False)
+class Clips:
+    "Runs of moments of one song, drawn when they are asked for."
+    plan: object           # orchestra.Plan: which songs there are, and how large a picture is
+    songs: torch.Tensor    # long (S,), their numbers in the plan, the unit of splitting
+    frames: int = 8        # T, moments in a clip
+    rate: float = 10       # frames a second
+    hop: int = 1           # frames from the first of one clip to the first of the next
+    classes: tuple = INSTRUMENTS
+    device: str = 'cpu'    # where batches go
+
+    def __post_init__(self):
+        from avgen_nb.orchestra import frames_in
+        per = clips_in(frames_in(self.plan.samples(), self.rate), self.frames, self.hop)
+        self.song = self.songs.repeat_interleave(per)
+        self.first = (self.hop * torch.arange(per)).repeat(len(self.songs))
+        name = [INSTRUMENTS[self.plan.place(int(s))[0]] for s in self.songs]
+        self.labels = torch.tensor([self.classes.index(c) for c in name]).repeat_interleave(per)
+        self.shelf = Shelf(self.labels, len(self.classes))
+        self.present = self.shelf.count.nonzero().flatten()
+
+    def __len__(self): return len(self.song)
+
+    draw, draw_wrong = Pairs.draw, Pairs.draw_wrong
+
+    def batch(self,
+              index,           # (n,) long, which clips
+              pictures=True):  # False: they are not drawn, which saves most of the time
+        "The clips asked for, as floats."
+        index = torch.as_tensor(index).cpu()
+        clips = [draw_clip(self.plan, self.song[i], self.first[i], self.frames, self.rate, pictures) for i in index]
+        t = {k: torch.from_numpy(np.stack([c[k] for c in clips])).to(self.device) for k in clips[0]}
+        picture = to_picture(t['picture'].flatten(0, 1)).unflatten(0, (len(index), -1)) if pictures else None
+        motion = torch.view_as_real(body_frame(t['keypoints']))
+        truth = {k: t[k] for k in ('pitch', 'loudness', 'phase', 'keypoints')}
+        label, song, index = (v.to(self.device) for v in (self.labels[index], self.song[index], index))
+        return ClipBatch(picture, t['lms'].float(), t['wave'], motion, label, song, t['times'], self.rate, index, truth)
+
+    def only(self, classes):  # names, in the order that their new labels shall have
+        "The clips of some instruments, relabelled."
+        lacking = [c for c in classes if c not in self.classes]
+        if lacking: raise ValueError(f'There is no class {lacking[0]!r}; these clips have {", ".join(self.classes)}.')
+        keep = [INSTRUMENTS[self.plan.place(int(s))[0]] in classes for s in self.songs]
+        return dataclasses.replace(self, songs=self.songs[torch.tensor(keep)], classes=tuple(classes))
+
+    @property
+    def identity(self):
+        "Hexadecimal digits that change when anything in these clips does."
+        from avgen_nb.orchestra import data_hash
+        own = {k: getattr(self, k) for k in ('plan', 'songs', 'frames', 'rate', 'hop', 'classes')}
+        return content_hash(own | dict(code=data_hash()))
+
+# %% ../nbs/04_pairs.ipynb #83e6eddc
+def clips_in(total,   # frames of a song
+             frames,  # of a clip
+             hop):    # frames from the first of one clip to the first of the next
+    "How many clips a song has."
+    if min(frames, hop) < 1: raise ValueError(f'a clip of {frames} frames every {hop} frames is none; both must be at least 1.')
+    if total < frames: raise ValueError(f'a song has {total} frames at this rate, fewer than the {frames} of a clip; take shorter clips.')
+    return (total - frames) // hop + 1
+
+# %% ../nbs/04_pairs.ipynb #ffed7eba
+def orchestra_clips(size='default',  # of the world: 'default', 'small' or 'exam'
+                    frames=8,        # T, moments in a clip
+                    rate=10,         # frames a second
+                    hop=1,           # frames from the first of one clip to the first of the next
+                    seed=0,          # of the world
+                    pixels=64,       # side of a picture
+                    device='cpu'):   # where batches go
+    "Clips of the songs that `orchestra_pairs` has, split alike: dict(train=, dev=, test=), those that have songs."
+    from avgen_nb.orchestra import Plan
+    plan = Plan(size, seed, pixels)
+    songs = {name: torch.from_numpy((plan.splits() == i).nonzero()[0]) for i, name in enumerate(('train', 'dev', 'test'))}
+    return check_apart({name: Clips(plan, s, frames, rate, hop, device=device) for name, s in songs.items() if len(s)})
+
+# %% ../nbs/04_pairs.ipynb #dcd4ca4f
+@dataclass
+class Batches:
+    "Batches of clips as a list that draws its items when they are asked for."
+    clips: Clips
+    parts: tuple            # of (n,) long
+    pictures: bool = True
+    def __len__(self): return len(self.parts)
+    def __getitem__(self, i): return self.clips.batch(self.parts[i], self.pictures)
+
+def clip_batches(clips,           # Clips
+                 index,           # (N,) long, which, in the order wanted
+                 n=8,             # clips in a batch
+                 pictures=True,   # draw them, too
+                 workers=None):   # processes; None: one per core
+    "ClipBatches one after the other; only a few are in memory at a time."
+    from avgen_nb.orchestra import in_parallel
+    return in_parallel(Batches(clips, index.split(n), pictures), workers, progress=False)

@@ -17,7 +17,7 @@ __all__ = ['INSTRUMENTS', 'RANGES', 'KEYPOINTS', 'LAMP', 'ROUND', 'TUBE', 'SKINS
            'paint_viola', 'paint_cello', 'paint_double_bass', 'paint_bow', 'hold_flute', 'hold_clarinet', 'hold_oboe',
            'hold_trumpet', 'hold_bassoon', 'hold_sax', 'hold_horn', 'hold_tuba', 'paint_flute', 'paint_clarinet',
            'paint_oboe', 'paint_bassoon', 'paint_sax', 'paint_trumpet', 'paint_horn', 'paint_tuba', 'pose', 'keypoints',
-           'paint_player', 'paint_hands', 'draw_frame', 'draw_player']
+           'body_frame', 'paint_player', 'paint_hands', 'draw_frame', 'draw_player']
 
 # %% ../nbs/02_players.ipynb #00000005
 from cmath import exp
@@ -40,7 +40,8 @@ KEYPOINTS = ('head', 'neck', 'right_shoulder', 'right_elbow', 'right_hand', 'lef
 
 def check_instrument(name):
     "Stop at an unknown instrument."
-    if name not in INSTRUMENTS: raise ValueError(f"'{name}' is not an instrument of the orchestra: choose one of {', '.join(INSTRUMENTS)}.")
+    if name not in INSTRUMENTS:
+        raise ValueError(f"'{name}' is not an instrument of the orchestra: choose one of {', '.join(INSTRUMENTS)}.")
 
 # %% ../nbs/02_players.ipynb #0000000d
 def unit(z: complex) -> complex:
@@ -92,7 +93,7 @@ class Pen:
     def __init__(self, image, scale: complex, origin: complex, light=(1, 1, 1)):
         self.scale, self.origin, self.light, self.unit = scale, origin, light, abs(scale)
         self.solid, self.glaze = ImageDraw.Draw(image), ImageDraw.Draw(image, 'RGBA')
-        self.fine = self.unit > 500      # large enough for eyelids and smooth rims
+        self.fine = self.unit > 450      # large enough for eyelids and smooth rims
         self.ring, self.steps = ROUND[self.fine], 8 if self.fine else 3
 
     def place(self, points):
@@ -143,7 +144,8 @@ def limb(pen, a, b, ra, rb, colour, k=1.0):
         pen.glow([a + n*ra*(.1 + .05*i), b + n*rb*(.1 + .05*i), b + n*rb*(.9 - .05*i), a + n*ra*(.9 - .05*i)], .023)
 
 # %% ../nbs/02_players.ipynb #0000001c
-TUBE = {False: ((1, 0, .45), (.76, .1, 1), (.24, .4, 1.45)), True: ((1, 0, .38), (.9, .03, .6), (.78, .08, .8), (.62, .17, 1), (.38, .3, 1.15), (.18, .4, 1.5))}
+TUBE = {False: ((1, 0, .45), (.76, .1, 1), (.24, .4, 1.45)),
+        True: ((1, 0, .38), (.9, .03, .6), (.78, .08, .8), (.62, .17, 1), (.38, .3, 1.15), (.18, .4, 1.5))}
 
 def tube(pen, points, halves, colour, shine=1.):
     "A shiny pipe: dark edges, a lit body, a sharp highlight on the side of the lamp."
@@ -214,7 +216,8 @@ def draw_look(instrument: str, # one of INSTRUMENTS
     lamp, warm = span(.76, 1.02), span(-.06, .06)
     return Look(int(seed), near(pick(SKINS), 6), near(pick(HAIRS), 8), style, near(pick(CLOTHES), 14), near(pick(CLOTHES), 14),
                 pick(PATTERNS), rng.random() < .65, near(pick(TROUSERS), 8), span(.88, 1.14), bool(stands), span(-.015, .03),
-                pick((-1, 1)), span(.3, 1), span(-5, 5), rng.random() < .3, style in ('short', 'side', 'curls', 'bald') and rng.random() < .35,
+                pick((-1, 1)), span(.3, 1), span(-5, 5), rng.random() < .3,
+                style in ('short', 'side', 'curls', 'bald') and rng.random() < .35,
                 span(.92, 1.15)*CLOSE.get(instrument, 1), AIM[instrument] + complex(span(-.06, .06), span(-.025, .045)), span(-4, 4),
                 (lamp*(1 + warm), lamp, lamp*(1 - warm)), (lambda t: tuple(t*span(.96, 1.04) for _ in range(3)))(span(.86, 1.1)),
                 tuple(span(0, 1) for _ in range(12)), span(.9, 1.02), complex(span(.86, .97), span(.52, .68)))
@@ -443,7 +446,8 @@ def wear_pinstripes(pen, cell, look):
 # %% ../nbs/02_players.ipynb #0000004e
 def wear_checks(pen, cell, look):
     wear_stripes(pen, cell, look)
-    for u in (.12, .37, .62, .87): pen.line([cell(u, v) for v in (.2, .4, .7, 1)], .012, tuple((a + b)/2 for a, b in zip(look.shirt, look.second)))
+    for u in (.12, .37, .62, .87):
+        pen.line([cell(u, v) for v in (.2, .4, .7, 1)], .012, tuple((a + b)/2 for a, b in zip(look.shirt, look.second)))
 
 def wear_dots(pen, cell, look):
     for i in range(7):
@@ -478,7 +482,9 @@ def paint_head(pen, P, look):
 # %% ../nbs/02_players.ipynb #00000052
 def paint_face(pen, at, u, look, t):
     "Eyes, brows, nose, mouth, beard and glasses, shifted by `t`."
-    if look.beard: pen.fill([at(-.068 + t*.5, .02), at(-.05 + t, .045), at(t, .038), at(.05 + t, .045), at(.068 + t*.5, .02), at(.06, .075), at(t*.6 + .025, .112), at(t*.6 - .025, .112), at(-.06, .075)], look.hair, .95)
+    if look.beard:
+        pen.fill([at(-.068 + t*.5, .02), at(-.05 + t, .045), at(t, .038), at(.05 + t, .045), at(.068 + t*.5, .02), at(.06, .075),
+                  at(t*.6 + .025, .112), at(t*.6 - .025, .112), at(-.06, .075)], look.hair, .95)
     for x in (-.03, .03):
         e = at(x + t, -.004)
         if pen.fine: pen.oval(e, .0115*u, .5, (240, 238, 234))
@@ -494,10 +500,13 @@ def paint_face(pen, at, u, look, t):
 # %% ../nbs/02_players.ipynb #00000053
 def paint_back_hair(pen, at, look, t):
     "What hangs behind the head and neck."
-    if look.style == 'long': pen.fill([at(t - .085, -.03), at(t - .1, .08), at(t - .092, .19), at(t + .092, .19), at(t + .1, .08), at(t + .085, -.03)], look.hair, .75)
+    if look.style == 'long':
+        pen.fill([at(t - .085, -.03), at(t - .1, .08), at(t - .092, .19), at(t + .092, .19), at(t + .1, .08),
+                  at(t + .085, -.03)], look.hair, .75)
     if look.style == 'bob': pen.disc(at(t, .015), .098, look.hair, .75)
     if look.style == 'bun': pen.disc(at(t, -.118), .036, look.hair, .9)
-    if look.style == 'pony': pen.fill([at(t - .05, -.09), at(t - .12, -.02), at(t - .115, .1), at(t - .09, .14), at(t - .07, .02)], look.hair, .8)
+    if look.style == 'pony':
+        pen.fill([at(t - .05, -.09), at(t - .12, -.02), at(t - .115, .1), at(t - .09, .14), at(t - .07, .02)], look.hair, .8)
 
 CROWN = -.079+.02j, -.083-.03j, -.07-.078j, -.038-.108j, -.115j, .038-.108j, .07-.078j, .083-.03j, .079+.02j
 CAP = {fine: curve(*CROWN, n=6 if fine else 1) for fine in (False, True)}
@@ -536,7 +545,8 @@ def paint_arm(pen, P, look, side):
         limb(pen, s, e, .046*w, .038*w, look.shirt, .97)
         limb(pen, e, mix(e, h, .76), .038*w, .028, look.shirt)
     if look.pattern in ('stripes', 'checks'):
-        for t in (.3, .55, .8) if look.sleeves else (.12, .34): pen.line([mix(s, e, t), mix(s, e, t + .1)], (.0445 - .006*t)*w, look.second)
+        for t in (.3, .55, .8) if look.sleeves else (.12, .34):
+            pen.line([mix(s, e, t), mix(s, e, t + .1)], (.0445 - .006*t)*w, look.second)
     limb(pen, mix(e, h, .78), mix(e, h, .94), .022, .026, look.skin)
 
 # %% ../nbs/02_players.ipynb #00000056
@@ -651,7 +661,8 @@ def paint_corpus(pen, at, d, wood, width):
     for rim, k in ((0, .42), (.045, .86), (.1, 1)) if pen.fine else ((0, .42), (.07, 1)):
         pen.line(pts, [max(0, w - rim*width) for w in ws], wood, k)
     for s, r in ((.81, .36), (.52, .24)):
-        for k in (1, .86, .72, .58, .44, .3) if pen.fine else (.8,): pen.glow(pen.ellipse(at(s, .12), d*width*r*k, 1.1), .05 if pen.fine else .2)
+        for k in (1, .86, .72, .58, .44, .3) if pen.fine else (.8,):
+            pen.glow(pen.ellipse(at(s, .12), d*width*r*k, 1.1), .05 if pen.fine else .2)
     pen.glow([at(.4 + .6*z.real, -z.imag*.97) for z in waist] + [at(.4 + .6*z.real, -z.imag*.7) for z in waist[::-1]], -.25)
     for x in (-.24, .24): pen.line(curve(at(.68, x*.75), at(.71, x*.9), at(.76, x), at(.81, x*1.2), n=2), width*.024, BLACK)
 
@@ -710,7 +721,8 @@ def hold_trumpet(P, m, look):
 def hold_bassoon(P, m, look):
     look_at(P, .1)
     boot, d = P['hip'] - .21 + .12j, unit(.44 - .9j) * spin(look.tilt*.5 + 4*lift('bassoon', m))
-    P.update(start=P['mouth'] + (.025j if m.rests else 0), boot=boot, d=d, bell=boot + d*1.02, tip=boot + d*1.02, right_hand=boot + d*.27, left_hand=boot + d*.52,
+    P.update(start=P['mouth'] + (.025j if m.rests else 0), boot=boot, d=d, bell=boot + d*1.02, tip=boot + d*1.02,
+             right_hand=boot + d*.27, left_hand=boot + d*.52,
              right_pole=-1 + .6j, left_pole=.6 + 1j)
 
 def hold_sax(P, m, look):
@@ -733,7 +745,8 @@ def hold_tuba(P, m, look):
     look_at(P, .15)
     c = P['hip'] + .03 - .1j
     bell = c + .19 - .56j + look.tilt*.006 + .03*lift('tuba', m)
-    P.update(start=P['mouth'] + (.025j if m.rests else 0), coil=c, d=-1j, bell=bell, tip=bell, right_hand=c - .075 - .055j, left_hand=c + .18 + .06j,
+    P.update(start=P['mouth'] + (.025j if m.rests else 0), coil=c, d=-1j, bell=bell, tip=bell,
+             right_hand=c - .075 - .055j, left_hand=c + .18 + .06j,
              right_pole=-1 + .6j, left_pole=1 + .5j)
 
 # %% ../nbs/02_players.ipynb #0000006f
@@ -777,7 +790,8 @@ def paint_bassoon(pen, P, look):
 def paint_sax(pen, P, look):
     gold, t, l, b = tinted(GOLD, look), P['top'], P['low'], P['bell']
     pen.line(straight(P['start'], mix(P['start'], t, .4), 2), .011, BLACK)
-    tube(pen, pen.curve(mix(P['start'], t, .3), mix(P['start'], t, .6) - .012j, t - .01j, t + .02j), [.011 + .0066*i/(3*pen.steps) for i in range(3*pen.steps + 1)], gold)
+    tube(pen, pen.curve(mix(P['start'], t, .3), mix(P['start'], t, .6) - .012j, t - .01j, t + .02j),
+         [.011 + .0066*i/(3*pen.steps) for i in range(3*pen.steps + 1)], gold)
     pts = pen.curve(t, mix(t, l, .5), l, l - .05 + .05j, l - .105 + .01j, l - .13 - .09j, b)
     tube(pen, pts, flare(len(pts), .018, .1, 2.6), gold)
     paint_bell(pen, b, unit(b - pts[-2]), .105, gold, .42)
@@ -802,12 +816,14 @@ def paint_trumpet(pen, P, look):
 # %% ../nbs/02_players.ipynb #00000073
 def paint_horn(pen, P, look):
     gold, c, b = tinted((218, 164, 70), look), P['coil'], P['bell']
-    tube(pen, pen.curve(P['start'], P['start'] + .015 + .06j, c + .04 - .17j, c + .125 - .05j, c + .13), [.014] + [.008]*(4*pen.steps), gold)
+    tube(pen, pen.curve(P['start'], P['start'] + .015 + .06j, c + .04 - .17j, c + .125 - .05j, c + .13),
+         [.014] + [.008]*(4*pen.steps), gold)
     for r, h in ((.13, .0155), (.092, .0125), (.056, .011)): tube(pen, [c + r*p for p in (*pen.ring, pen.ring[0])], h, gold)
     pts = pen.curve(c + .13, c + .08 + .12j, c - .06 + .115j, b)
     tube(pen, pts, flare(len(pts), .0155, .12, 3), gold)
     paint_bell(pen, b, unit(b - pts[-2]), .128, gold, .55)
-    for i, pressed in enumerate(valves('horn', P['pitch'])): pen.disc(c + .068 - .014*pressed + (.038*i - .04)*1j, .0155, SILVER, 1 - .2*pressed)
+    for i, pressed in enumerate(valves('horn', P['pitch'])):
+        pen.disc(c + .068 - .014*pressed + (.038*i - .04)*1j, .0155, SILVER, 1 - .2*pressed)
 
 # %% ../nbs/02_players.ipynb #00000074
 def paint_tuba(pen, P, look):
@@ -842,6 +858,15 @@ def keypoints(instrument: str, # one of INSTRUMENTS
     check_instrument(instrument)
     P, (scale, origin) = pose(instrument, moment, look), camera(look, 1.)
     return np.array([(z.real, z.imag) for z in (P[k]*scale + origin for k in KEYPOINTS)], np.float32)
+
+# %% ../nbs/02_players.ipynb #ae0896cb
+def body_frame(points  # (..., 12, 2): x, y in shares of the picture; an array or a tensor
+              ):       # complex (..., 12): neck 0, hip 1
+    "Keypoints as the player would give them: free of shift, zoom and turn of the camera."
+    z = points[..., 0] + 1j*points[..., 1]
+    neck, hip = (z[..., KEYPOINTS.index(k), None] for k in ('neck', 'hip'))
+    trunk = hip - neck
+    return (z - neck) / (trunk + (abs(trunk) < .05)*(.05 - trunk))
 
 # %% ../nbs/02_players.ipynb #0000007a
 PAINT = dict(bassoon=paint_bassoon, cello=paint_cello, clarinet=paint_clarinet, double_bass=paint_double_bass, flute=paint_flute,

@@ -30,12 +30,12 @@ def open_data(
     **options,                 # of the loaders
 ):
     "The splits `train`, `dev`, `test` that a run is made from."
-    from avgen_nb import pairs, urmp
+    from avgen_nb import folders, pairs, store
     if (sounds is None) != (pictures is None): raise ValueError('sounds and pictures go together: give both, or neither.')
     if sounds is None:
-        return pairs.orchestra_pairs(size) if data == 'orchestra' else urmp.load_urmp(data, **options)
+        return pairs.orchestra_pairs(size) if data == 'orchestra' else store.load_urmp(data, **options)
     if pictures == 'orchestra': pictures = pairs.orchestra_pairs(size)
-    return urmp.load_class_folders(sounds, pictures, **options)
+    return folders.load_class_folders(sounds, pictures, **options)
 
 # %% ../nbs/18_runs.ipynb #1800000f
 def of_instrument(

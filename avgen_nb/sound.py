@@ -7,7 +7,7 @@ __all__ = ['SAMPLE_RATE', 'N_FFT', 'HOP', 'N_MELS', 'WINDOW', 'FRAMES', 'RATES',
            'OCTAVES', 'Q', 'midi_to_hz', 'tone', 'resample', 'BadFile', 'check_file', 'read_sound', 'write_sound',
            'windows', 'loudest_window', 'stft', 'hz_to_mel', 'mel_to_hz', 'mel_edges', 'mel_filters', 'mel', 'to_db',
            'to_power', 'db_to_lms', 'lms_to_db', 'lms', 'bands_to_bins', 'griffin_lim', 'lms_to_wave', 'pitches_of',
-           'pitch_of', 'mfcc', 'cqt', 'join_lms', 'draw_numbers', 'augment_lms']
+           'pitch_of', 'mfcc', 'cqt', 'join_lms']
 
 # %% ../nbs/01_sound.ipynb #00000004
 import errno, io, math, os, stat, tempfile, warnings
@@ -455,92 +455,3 @@ def join_lms(parts,         # LMS (N, 1, 128, F) of windows in the order of time
         total[:-1, start:start + frames] += part * trust
         total[-1, start:start + frames] += trust
     return (total[:-1] / total[-1])[None, None]
-
-# %% ../nbs/01_sound.ipynb #00000062
-def draw_numbers(kind,          # torch.rand or torch.randn
-                 n, *shape,     # n items
-                 generator,     # torch.Generator, or a run of lesson 12, which draws for all its processes
-                 device='cpu'): # of the generator
-    "Random numbers (n, *shape), from a generator or from a run."
-    if hasattr(generator, 'numbers'): return generator.numbers(kind, n, *shape, device=device)
-    return kind(n, *shape, generator=generator, device=device)
-
-def _near(x, generator):
-    "A generator on the device of x, seeded by this one."
-    if hasattr(generator, 'near'): return generator.near(x.device)
-    if generator.device == x.device: return generator
-    seed = torch.randint(2 ** 62, (), generator=generator)
-    return torch.Generator(x.device).manual_seed(int(seed))
-
-def _between(x, generator, low, high):
-    "A uniform number for each clip, (N, 1, 1, 1)."
-    r = draw_numbers(torch.rand, len(x), 1, 1, 1, generator=generator, device=x.device)
-    return low + (high - low) * r
-
-# %% ../nbs/01_sound.ipynb #00000064
-def _tune(db, cents):
-    "Raise the pitch by `cents` (N, 1, 1, 1): bands read from where they were, between two if need be."
-    centre = mel_edges()[1:-1].to(db.device, torch.float32)
-    old = hz_to_mel(centre / 2 ** (cents.flatten()[:, None] / 1200)).float()
-    step = float(hz_to_mel(SAMPLE_RATE / 2)) / (N_MELS + 1)
-    place = (old / step - 1).clamp(0, N_MELS - 1)[:, None, :, None]
-    low = place.floor().clamp_max(N_MELS - 2)
-    index = low.long().expand(-1, 1, -1, db.shape[-1])
-    below, above = db.gather(2, index), db.gather(2, index + 1)
-    return below + (above - below) * (place - low)
-
-# %% ../nbs/01_sound.ipynb #00000067
-def _equaliser(x, generator, knots=6):
-    "A random smooth curve over the bands, about 1 dB, (N, 1, 128, 1)."
-    points = draw_numbers(torch.randn, len(x), 1, knots, generator=generator, device=x.device)
-    return F.interpolate(points, N_MELS, mode='linear', align_corners=True)[..., None]
-
-def _move(db, shift, begin, end):
-    "Shift by frames, then fade what lies before `begin` and after `end` (each (N, 1, 1, 1), in frames)."
-    t = torch.arange(db.shape[-1], device=db.device).view(1, 1, 1, -1)
-    place = (t - shift.round().long()).clamp(0, db.shape[-1] - 1)
-    db = db.gather(3, place.expand(-1, 1, N_MELS, -1))
-    return db - 8 * (begin - t).clamp_min(0) - 3 * (t - end).clamp_min(0)
-
-# %% ../nbs/01_sound.ipynb #0000006a
-def _room(power, wet, decay):
-    "Add a tail: frame s gives wet * a^(t-s) of its power to every later frame t; `decay` in dB a frame."
-    t = torch.arange(power.shape[-1], device=power.device)
-    later = (t[None, :] - t[:, None]).float()
-    tail = wet * to_power(-decay * later) * (later > 0)
-    return power + power @ tail
-
-# %% ../nbs/01_sound.ipynb #0000006d
-def _noise(x, generator, level):
-    "Power of a coloured, flickering noise of `level` dB."
-    flicker = 2 * draw_numbers(torch.randn, *x.shape, generator=generator, device=x.device)
-    return to_power(level + 6 * _equaliser(x, generator, 4) + flicker)
-
-def _dull(x, generator):
-    "dB taken off above a random band, for one clip in three."
-    top = _between(x, generator, 90, 197)
-    band = torch.arange(N_MELS, device=x.device).view(1, 1, -1, 1)
-    return 6 * (band - top).clamp(0, 10)
-
-# %% ../nbs/01_sound.ipynb #0000006f
-def _unsteady(x, generator):
-    "Random dB by which breath and bow stray: about 3 together, up to 4 for each band, (N, 1, 128, F)."
-    together = draw_numbers(torch.randn, len(x), 1, 8, generator=generator, device=x.device)
-    together = F.interpolate(together, x.shape[-1], mode='linear', align_corners=True)[..., None, :]
-    alone = F.avg_pool2d(draw_numbers(torch.randn, *x.shape, generator=generator, device=x.device), (1, 3), 1, (0, 1))
-    return 3 * together + _between(x, generator, 0, 4) * math.sqrt(3) * alone
-
-# %% ../nbs/01_sound.ipynb #00000071
-def augment_lms(x,            # LMS (N, 1, 128, F) in [-1, 1]
-                generator,    # torch.Generator, or a run (lesson 12): the only randomness
-                strength=1.): # 0: nothing happens; 1: as far apart as two halls
-    "The same notes in other places: tuning, hand, time, gain, equaliser, room, noise; on the device of `x`."
-    if strength == 0: return x
-    g, s, last = _near(x, generator), strength, x.shape[-1] - 1
-    draw = lambda low, high: _between(x, g, low, high)
-    db = _tune(lms_to_db(x.float()), s * draw(-100, 100)) + s * _unsteady(x, g)
-    db = _move(db, s * draw(-5, 5), s * draw(-24, 12), last - s * draw(-24, 12))
-    db = db + s * (draw(-16, 8) + 2 * _equaliser(x, g) - _dull(x, g))
-    power = _room(to_power(db), s * to_power(draw(-30, -5)), draw(.6, 4))
-    power = power + s ** 2 * _noise(x, g, draw(-85, -40))
-    return db_to_lms(to_db(power)).to(x.dtype)

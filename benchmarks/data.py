@@ -20,8 +20,9 @@ def prepare(rounds):
     "Frames of 1920×1080 as Sub-URMP has them: 48 of them drawn, each there 20 times under other names."
     import os, tempfile
     from pathlib import Path
-    from avgen_nb.orchestra import Export, Plan
-    from avgen_nb.urmp import prepare
+    from avgen_nb.orchestra import Plan
+    from avgen_nb.store import prepare
+    from avgen_nb.urmp import Export
     with tempfile.TemporaryDirectory() as folder:
         tree, times = Path(folder)/'tree', []
         for i in (0, 1, 3): Export(Plan('small', 0), str(tree), (1920, 1080))[i]

@@ -18,7 +18,7 @@ def heard(folder):
     import torch
     from avgen_nb.players import INSTRUMENTS
     from avgen_nb.sound import lms, loudest_window, read_sound
-    from avgen_nb.urmp import SOUNDS
+    from avgen_nb.folders import SOUNDS
     waves, labels = [], []
     for k, instrument in enumerate(INSTRUMENTS):
         for path in sorted(p for p in (folder/instrument).glob('*') if p.suffix.lower() in SOUNDS):

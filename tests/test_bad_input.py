@@ -11,13 +11,14 @@ from PIL import Image
 from avgen_nb.cgan import CHEN_S2I, encoder_for
 from avgen_nb.cli import main
 from avgen_nb.cmcgan import load_cycle
+from avgen_nb.folders import SOUNDS, Report, class_files, load_class_folders, read_picture
 from avgen_nb.judges import Judge, load_judge, save_judge
 from avgen_nb.nets import PICTURE, SOUND, Decoder
 from avgen_nb.pairs import orchestra_pairs
 from avgen_nb.runs import load_run
 from avgen_nb.sound import SAMPLE_RATE, read_sound, write_sound
 from avgen_nb.files import fingerprint, load_nets, read_tensors, save_nets
-from avgen_nb.urmp import SOUNDS, Report, class_files, load_class_folders, load_urmp, read_picture
+from avgen_nb.store import load_urmp
 
 PHOTO = Image.fromarray(np.stack([*np.meshgrid(np.arange(96), np.arange(64)), np.full((64, 96), 90)], -1).astype(np.uint8) * 2)
 
@@ -260,7 +261,7 @@ def test_the_report_prints_ten_lines_and_a_count(capsys):
 def test_a_path_with_a_colon_is_still_named(tmp_path):
     (tmp_path / 'Bach: Suites').mkdir()
     (tmp_path / 'Bach: Suites' / 'a.png').write_bytes(b'')
-    from avgen_nb.urmp import read_all
+    from avgen_nb.folders import read_all
     report, path = Report(), tmp_path / 'Bach: Suites' / 'a.png'
     assert list(read_all(read_picture, [path], report)) == [] and report.bad[0][0] == path
 
@@ -521,7 +522,7 @@ def test_an_error_carries_path_and_reason_as_values(tmp_path):
     "A path that looks like a sentence, and a reader whose error is no report on a file."
     path = tmp_path / 'a.png: is fine. b'
     path.write_bytes(b'')
-    from avgen_nb.urmp import read_all
+    from avgen_nb.folders import read_all
     assert list(read_all(read_picture, [path], report := Report())) == [] and report.bad == [(path, 'not a readable picture; give a png or jpg that opens')]
     def broken(item): raise ValueError('a bug in the reader')
     with pytest.raises(ValueError, match='a bug in the reader'): list(read_all(broken, [path], Report()))
@@ -601,7 +602,7 @@ def test_a_full_disk_under_a_sound_or_a_model(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_under_a_store_names_it(tmp_path, monkeypatch):
-    from avgen_nb.urmp import prepare
+    from avgen_nb.store import prepare
     root = write_world(tmp_path / 'world')
     monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(OSError) as e: prepare(root, tmp_path / 'store', progress=False, workers=0)

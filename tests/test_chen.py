@@ -268,9 +268,9 @@ def test_autoencoder_learns_no_names(data):
 
 def test_table_1_hears_the_files_of_a_tree(tmp_path):
     "On an exported tree the waveforms come from its wav files, the right ones, from a store of it as well."
-    from avgen_nb.orchestra import export_orchestra
     from avgen_nb.sound import lms
-    from avgen_nb.urmp import load_urmp, prepare
+    from avgen_nb.store import load_urmp, prepare
+    from avgen_nb.urmp import export_orchestra
     export_orchestra(tmp_path/'tree', 'small', frame=(64, 64), progress=False)
     store = prepare(tmp_path/'tree', tmp_path/'store', progress=False)
     for source in (tmp_path/'tree', store):

@@ -170,7 +170,7 @@ def test_demo_and_export_are_thin(monkeypatch, tmp_path, capsys):
     import avgen_nb.demo, avgen_nb.orchestra
     seen = []
     monkeypatch.setattr('avgen_nb.demo.run_demo', lambda *a, **k: seen.append((a, k)), raising=False)
-    monkeypatch.setattr('avgen_nb.orchestra.export_orchestra', lambda *a, **k: seen.append((a, k)) or 12)
+    monkeypatch.setattr('avgen_nb.urmp.export_orchestra', lambda *a, **k: seen.append((a, k)) or 12)
     assert cli.main(['demo', '--budget', 'test']) == 0
     assert cli.main(['export', 'D', '--size', 'small', '--frame', '640X360']) == 0
     assert seen == [(('demo',), dict(seed=0, budget='test')), (('D', 'small'), dict(seed=0, frame=(640, 360)))]
@@ -180,7 +180,7 @@ def test_demo_and_export_are_thin(monkeypatch, tmp_path, capsys):
 def test_prepare_is_thin(monkeypatch, capsys):
     seen = []
     def fake(*a, report): seen.append(a); report.read = 1234; return Path('S')
-    monkeypatch.setattr('avgen_nb.urmp.prepare', fake)
+    monkeypatch.setattr('avgen_nb.store.prepare', fake)
     assert cli.main(['prepare', 'D']) == cli.main('prepare D --out S --size 128 --across .26 --max-bad .05 --workers 2'.split()) == 0
     assert seen == [('D', None, 64, .5, .01, None), ('D', 'S', 128, .26, .05, 2)] and '1,234 pairs in S; 0 bad' in capsys.readouterr().out
 

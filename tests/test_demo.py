@@ -80,7 +80,7 @@ def test_figures_come_from_the_rows():
 
 
 def test_every_figure_of_a_demo_has_words():
-    from avgen_nb.cgan import evaluate_run, shipped
+    from avgen_nb.runs import evaluate_run, shipped
     from avgen_nb.pairs import orchestra_pairs
     train = orchestra_pairs('small', progress=False)['train']   # two songs a class
     some = dict(test=train.subset(torch.arange(0, len(train), 4)))

@@ -325,3 +325,16 @@ def test_a_broken_cache_is_made_anew(splits, cache):
     path.write_bytes(b'rubbish')
     assert judge_for('picture', splits, steps=1).meta['steps'] == 1
     assert load_judge(path).meta['ceiling']['n'] == 36
+
+
+def test_a_judge_of_128_pixels_by_the_same_code():
+    from avgen_nb.judges import one_of, train_judge, world_judge
+    from avgen_nb.pairs import orchestra_pairs
+    data = orchestra_pairs('small', progress=False, pixels=128)
+    assert one_of(data['train'], 'picture').shape == (3, 128, 128)
+    judge = train_judge('picture', data['train'], steps=60, width=4, batch=32)
+    assert judge.meta['size'] == [128, 128]
+    true = data['train'].labels
+    assert (judge.predict(data['train'].batch(torch.arange(len(true))).picture).argmax(1) == true).float().mean() > 3 / 13
+    with pytest.raises(ValueError, match='pictures of 128×128, these are of 64×64'): judge.predict(torch.zeros(2, 3, 64, 64))
+    assert world_judge('picture', data) is None

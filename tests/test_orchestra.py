@@ -1,11 +1,11 @@
 "The orchestra: what must hold for every note, song, split, cache file and export."
-import json, os, subprocess, sys, wave
+import os, subprocess, sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest, torch
 from avgen_nb import orchestra as o
 from avgen_nb.players import INSTRUMENTS, RANGES
-from avgen_nb.sound import SAMPLE_RATE, lms, pitch_of
+from avgen_nb.sound import SAMPLE_RATE, lms
 
 REPO = Path(__file__).parents[1]
 
@@ -209,50 +209,3 @@ def test_works_in_a_script_without_a_main_guard(tmp_path):
                       "print(len(o.build_orchestra('small', workers=2, cache=False, progress=False)['label']))\n")
     out = subprocess.run([sys.executable, script], capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=str(REPO)), timeout=120)
     assert out.stdout.strip() == '26', out.stderr
-
-
-# ---- export
-def export(folder, **more): return o.export_orchestra(folder, 'small', frame=(64, 36), workers=0, progress=False, **more)
-
-
-def test_export_is_in_sub_urmps_layout(tiny):
-    from PIL import Image
-    folder = tiny / 'out'
-    assert export(folder) == 78
-    names = {kind: {str(f.relative_to(folder / kind).with_suffix('')) for f in (folder / kind).rglob('*.*')} for kind in ('img', 'chunk')}
-    assert names['img'] == names['chunk'] and len(names['img']) == 78
-    assert {'train/violin/violin00_500', 'validation/double_bass/double_bass01_700'} <= names['img']
-    with wave.open(str(folder / 'chunk/train/violin/violin00_600.wav')) as w:
-        assert (w.getnchannels(), w.getsampwidth(), w.getframerate(), w.getnframes()) == (2, 2, 44100, 22050)
-        x = np.frombuffer(w.readframes(22050), np.int16).reshape(-1, 2)
-    assert (x[:, 0] == x[:, 1]).all()
-    a = build()
-    here = np.flatnonzero((a['label'] == 12) & (a['ms'] == 600) & (a['split'] == 0))
-    assert np.abs(x[:, 0] / 32768 - o.windows_of(a, here)[0]).max() < 1e-4
-    with Image.open(folder / 'img/train/violin/violin00_600.jpg') as im: assert im.size == (64, 36) and im.format == 'JPEG'
-
-
-def test_export_goes_on_where_it_stopped(tiny):
-    folder = tiny / 'out'
-    export(folder)
-    files = {f: f.stat().st_mtime_ns for f in folder.rglob('*.*')}
-    gone = [folder / 'img/train/oboe/oboe00_500.jpg', folder / 'chunk/validation/horn/horn01_600.wav']
-    for f in gone: f.unlink()
-    assert export(folder) == 78
-    after = {f: f.stat().st_mtime_ns for f in folder.rglob('*.*')}
-    assert after.keys() == files.keys() and {f for f in files if files[f] != after[f]} == set(gone)
-
-
-def test_export_leaves_other_folders_alone(tiny):
-    full = tiny / 'full'; full.mkdir(); (full / 'thesis.tex').write_text('precious')
-    for bad, word in ((full, 'full'), (full / 'thesis.tex', 'thesis')):
-        with pytest.raises(ValueError, match=word): export(bad)
-    export(tiny / 'out')
-    with pytest.raises(ValueError, match='out'): export(tiny / 'out', seed=1)
-    assert os.listdir(full) == ['thesis.tex']
-
-
-@pytest.mark.parametrize('frame', [(0, 0), (4000, 2000), (64, -1)])
-def test_export_frame_out_of_bounds(tiny, frame):
-    with pytest.raises(ValueError, match='frame'): o.export_orchestra(tiny / 'x', 'small', frame=frame)
-    assert not (tiny / 'x').exists()

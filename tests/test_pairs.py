@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from avgen_nb.pairs import Batch, Pairs, Shelf, check_apart, content_hash, exam_pairs, orchestra_pairs, pairs_from, throw, to_picture
+from avgen_nb.pairs import (Batch, Pairs, Shelf, check_apart, clip_batches, clips_in, content_hash, exam_pairs, orchestra_clips, orchestra_pairs,
+                            pairs_from, throw, to_picture)
 
 
 def gen(seed=0): return torch.Generator().manual_seed(seed)
@@ -277,6 +278,96 @@ def test_a_draw_costs_little_and_no_more_from_a_large_set():
     g = gen()
     small, large = cost(1_000), cost(100_000)
     assert large < .0125 and large < 4 * small + .001
+
+
+# ---- clips
+def test_no_song_is_in_two_splits_of_clips_and_the_songs_are_those_of_the_pairs(orchestra):
+    clips = orchestra_clips('small', frames=3, rate=12.5)
+    songs = [set(c.song.tolist()) for c in clips.values()]
+    assert list(clips) == ['train', 'dev', 'test'] and sum(map(len, songs)) == len(set.union(*songs))
+    assert songs == [set(p.songs.tolist()) for p in orchestra.values()]
+    exam = orchestra_clips('exam', seed=2017)
+    assert list(exam) == ['test'] and len(exam['test'].songs) == 104
+
+
+@pytest.mark.parametrize('rate', [1, 7, 10, 24, 29.97, 60])
+def test_no_clip_crosses_the_end_of_its_song(rate):
+    from avgen_nb.orchestra import Plan, frames_in
+    frames = frames_in(2 * 44100, rate)
+    for n in {1, 2, frames}:
+        clips = orchestra_clips('small', frames=n, rate=rate, hop=2)['test']
+        last = torch.tensor([i for i in range(len(clips)) if i == len(clips) - 1 or clips.song[i] != clips.song[i + 1]])
+        assert len(last) == 13 and ((clips.first[last] + n - 1) / rate + .5 <= 2.).all() and ((clips.first[last] + n + 1) / rate + .5 > 2.).all()
+        batch = clips.batch(last[:2], pictures=False)
+        assert batch.wave.shape[1] == int((n - 1) * 44100 / rate) + 22050 and batch.picture is None and batch.times.shape == (2, n)
+        song = Plan('small', 0).song(int(batch.song[0]))
+        start = int(int(clips.first[last[0]]) * 44100 / rate)
+        assert np.array_equal(batch.wave[0], song.samples[start:start + batch.wave.shape[1]] / np.float32(32768))
+
+
+@pytest.mark.parametrize('pixels', [64, 40])
+def test_at_ten_frames_a_second_a_clip_is_pairs_to_the_bit(pixels):
+    pairs = orchestra_pairs('small', progress=False, pixels=pixels, cache=pixels == 64)
+    for name, clips in orchestra_clips('small', frames=4, hop=3, pixels=pixels).items():
+        every, p = torch.arange(len(clips)), pairs[name]
+        batch = clips.batch(every[::5])
+        place = {(int(s), int(ms)): i for i, (s, ms) in enumerate(zip(p.songs, p.truth['ms']))}
+        at = torch.tensor([[place[int(s), round(500 + 1000 * float(t))] for t in times] for s, times in zip(batch.song, batch.times)])
+        pair = p.batch(at.flatten())
+        assert torch.equal(pair.picture, batch.picture.flatten(0, 1)) and torch.equal(pair.sound, batch.sound.flatten(0, 1))
+        assert torch.equal(pair.label, batch.label.repeat_interleave(4))
+        for k in ('pitch', 'loudness', 'phase', 'keypoints'):
+            assert torch.equal(p.truth[k][at.flatten()].nan_to_num(-1), batch.truth[k].flatten(0, 1).nan_to_num(-1)), k
+
+
+def test_a_clip_depends_on_its_place_alone():
+    clips = orchestra_clips('small', frames=3, rate=15)['train']
+    index = clips.draw(5, gen())
+    a, b = clips.batch(index), orchestra_clips('small', frames=3, rate=15)['train'].batch(index.flip(0))
+    for name in ('picture', 'sound', 'wave', 'motion', 'label', 'song', 'times'):
+        assert torch.equal(getattr(a, name), getattr(b, name).flip(0)), name
+    assert torch.equal(clips.draw(5, gen()), index) and not torch.equal(clips.batch(index, pictures=False).motion[0], a.motion[1])
+
+
+def test_motion_is_in_the_players_own_frame():
+    from avgen_nb.players import KEYPOINTS
+    batch = orchestra_clips('small', frames=4, rate=20)['dev'].batch(torch.arange(0, 200, 40), pictures=False)
+    neck, hip = (batch.motion[:, :, KEYPOINTS.index(k)] for k in ('neck', 'hip'))
+    assert batch.motion.shape == (5, 4, 12, 2) and batch.motion.dtype == torch.float32
+    assert neck.abs().max() < 1e-6 and (hip - torch.tensor([1., 0.])).abs().max() < 1e-6
+    assert batch.motion.diff(dim=1).abs().max() > 1e-3
+
+
+def test_clips_in_parallel_are_the_clips_one_after_the_other():
+    clips = orchestra_clips('small', frames=2, rate=5)['test']
+    index = clips.draw(7, gen())
+    found = list(clip_batches(clips, index, n=3, workers=2))
+    assert [len(b.label) for b in found] == [3, 3, 1] and torch.equal(torch.cat([b.index for b in found]), index)
+    one = clips.batch(index)
+    assert torch.equal(torch.cat([b.picture for b in found]), one.picture) and torch.equal(torch.cat([b.sound for b in found]), one.sound)
+    assert len(list(clip_batches(clips, index, n=7, workers=0))) == 1
+
+
+def test_clips_of_some_instruments_are_numbered_anew_and_drawn_evenly():
+    clips = orchestra_clips('small', frames=2)['train']
+    two = clips.only(('tuba', 'cello'))
+    assert two.classes == ('tuba', 'cello') and set(two.song.tolist()) == set(clips.song[(clips.labels == 1) | (clips.labels == 10)].tolist())
+    assert (two.batch(torch.tensor([0]), pictures=False).label == 1).all()      # the cello's songs come first in the world
+    index = two.draw(2000, gen())
+    assert abs((two.labels[index] == 0).float().mean() - .5) < .05 and (two.labels[two.draw_wrong(index, gen())] != two.labels[index]).all()
+    with pytest.raises(ValueError, match="'kazoo'"): clips.only(('kazoo',))
+
+
+def test_the_identity_of_clips_is_of_what_they_are():
+    make_clips = lambda **o: orchestra_clips('small', **{**dict(frames=4, rate=10, hop=1), **o})['train']
+    others = [make_clips(), make_clips(frames=5), make_clips(rate=12), make_clips(hop=2), make_clips(seed=1), make_clips(pixels=128), make_clips().only(('cello',))]
+    assert len({c.identity for c in others}) == len(others) and make_clips().identity == others[0].identity
+
+
+def test_clips_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match='16 frames at this rate, fewer than the 17'): orchestra_clips('small', frames=17)
+    with pytest.raises(ValueError, match='at least 1'): orchestra_clips('small', hop=0)
+    assert clips_in(16, 16, 1) == 1 and clips_in(16, 4, 5) == 3
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')

@@ -1,5 +1,5 @@
 "Features agree with librosa, inversion keeps what it promises, and every bad file is refused in one sentence."
-import math, time, warnings
+import math, warnings
 
 import librosa
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from avgen_nb import sound
-from avgen_nb.sound import (DB_HIGH, DB_LOW, FRAMES, HOP, N_FFT, N_MELS, SAMPLE_RATE, WINDOW, augment_lms, bands_to_bins,
+from avgen_nb.sound import (DB_HIGH, DB_LOW, FRAMES, HOP, N_FFT, N_MELS, SAMPLE_RATE, WINDOW, bands_to_bins,
                             cqt, db_to_lms, griffin_lim, hz_to_mel, join_lms, lms, lms_to_db, lms_to_wave, loudest_window,
                             mel, mel_filters, mel_to_hz, mfcc, midi_to_hz, pitch_of, pitches_of, read_sound, resample,
                             stft, to_db, to_power, tone, windows, write_sound)
@@ -213,47 +213,6 @@ def test_pitch_survives_a_missing_fundamental_and_noise():
 def test_no_pitch_where_there_is_none():
     assert math.isnan(pitch_of(torch.zeros(WINDOW))) and math.isnan(pitch_of(signal('noise')))
     assert abs(pitch_of(tone(60)[:2500]) - 60) < .3, 'shorter than the frames it looks at'
-
-
-# ---------------------------------------------------------------- augmentation
-
-def many(n=64): return lms(torch.stack([tone(45 + i % 40) * (.1 + i % 7 / 10) for i in range(n)]))
-
-
-def test_augmentation_is_deterministic_bounded_and_off_at_zero():
-    x, g = many(), lambda: torch.Generator().manual_seed(3)
-    y = augment_lms(x, g())
-    assert torch.equal(augment_lms(x, g(), 0.), x) and torch.equal(y, augment_lms(x, g()))
-    assert y.shape == x.shape and y.dtype == x.dtype and y.abs().max() <= 1 and torch.isfinite(y).all()
-    assert augment_lms(x.half(), g()).dtype == torch.float16
-    assert len({round(float(v.mean()), 5) for v in y}) == len(y), 'every clip has its own place'
-
-
-def test_augmentation_grows_with_its_strength():
-    x = many()
-    far = [float((augment_lms(x, torch.Generator().manual_seed(1), s) - x).abs().mean()) for s in (.05, .3, 1.)]
-    assert far[0] < far[1] < far[2] and far[0] < .1
-
-
-def test_augmentation_never_changes_the_input_or_other_randomness():
-    x, state = many(4), torch.get_rng_state()
-    before = x.clone()
-    augment_lms(x, torch.Generator().manual_seed(0), 2.)
-    assert torch.equal(x, before) and torch.equal(torch.get_rng_state(), state)
-
-
-def test_augmented_notes_stay_near_their_pitch():
-    keys = torch.arange(60., 90, 2)
-    x = augment_lms(lms(torch.stack([tone(m) * .5 for m in keys])), torch.Generator().manual_seed(0))
-    off = (pitches_of(lms_to_wave(x)) - keys).abs()
-    assert (off < 1.3).float().mean() > .8, off
-
-
-def test_augmentation_is_fast():
-    x, g, spent = many(), torch.Generator().manual_seed(0), []
-    for _ in range(8):
-        start = time.process_time(); augment_lms(x, g); spent.append(time.process_time() - start)
-    assert min(spent) < .05, f'{1000 * min(spent):.0f} ms of processor time for 64 clips'
 
 
 # ---------------------------------------------------------------- files
