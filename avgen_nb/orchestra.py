@@ -7,7 +7,7 @@ __all__ = ['SCALES', 'RHYTHMS', 'VIBRATO', 'BOWED', 'SIZES', 'STRIDE', 'Voice', 
            'walk', 'phrase', 'compose', 'read_between', 'Stage', 'draw_stage', 'pick_note', 'envelope', 'play_note',
            'play', 'room_response', 'tone_curve', 'noise_floor', 'record', 'perform', 'strokes', 'moments', 'Song',
            'song_seed', 'make_song', 'frames_in', 'cut', 'sounds_of', 'song_moments', 'song_pairs', 'Plan',
-           'in_parallel', 'data_hash', 'build_orchestra', 'windows_of', 'nearest_pixels', 'linear_spectrum']
+           'in_parallel', 'data_hash', 'build_orchestra', 'windows_of']
 
 # %% ../nbs/03_orchestra.ipynb #00000004
 import hashlib, importlib.util, json, math, os, sys
@@ -461,35 +461,3 @@ def windows_of(arrays, # of `build_orchestra`
     "The half seconds of sound of some pairs."
     start = (arrays['ms'][index] - 500) * (SAMPLE_RATE // 1000) + (arrays['ms'][index] - 500) // 10
     return np.stack([arrays['wave'][s, a:a + WINDOW] for s, a in zip(arrays['song'][index], start)]).astype(np.float32) / 32768
-
-# %% ../nbs/03_orchestra.ipynb #0000005b
-def _balanced(true, guess):
-    "Mean over classes of the share guessed rightly."
-    return float(np.mean([np.mean(guess[true == k] == k) for k in np.unique(true)]))
-
-def nearest_pixels(arrays, # of `build_orchestra`
-                   side=16): # pictures are shrunk to side x side
-    "Balanced accuracy on test songs of the nearest training picture by raw pixels."
-    x = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(arrays['picture']).float(), side).flatten(1)
-    train, test = (torch.from_numpy(arrays['split'] == k) for k in (0, 2))
-    nearest = torch.cat([torch.cdist(part, x[train]).argmin(1) for part in x[test].split(512)])
-    return _balanced(arrays['label'][test.numpy()], arrays['label'][train.numpy()][nearest.numpy()])
-
-# %% ../nbs/03_orchestra.ipynb #0000005c
-def linear_spectrum(arrays,      # of `build_orchestra`
-                    steps=40,    # rounds of L-BFGS
-                    decay=1e-4,  # weight decay
-                    guesses=False): # also give (true, guessed) labels of the test pairs
-    "Balanced accuracy on test songs of multinomial logistic regression on mean spectra (128 numbers a sound)."
-    x = torch.from_numpy(arrays['lms'][:, 0].mean(-1, dtype=np.float32)); y = torch.from_numpy(arrays['label'])
-    train, test = (torch.from_numpy(arrays['split'] == k) for k in (0, 2))
-    x = (x - x[train].mean(0)) / (x[train].std(0) + 1e-6)
-    w = torch.zeros(x.shape[1] + 1, len(INSTRUMENTS), requires_grad=True)
-    optimizer = torch.optim.LBFGS([w], max_iter=steps, line_search_fn='strong_wolfe')
-    def loss():
-        optimizer.zero_grad()
-        value = torch.nn.functional.cross_entropy(x[train] @ w[1:] + w[0], y[train]) + decay * (w ** 2).sum()
-        value.backward(); return value
-    optimizer.step(loss)
-    true, guess = y[test].numpy(), (x[test] @ w[1:] + w[0]).argmax(1).numpy()
-    return (_balanced(true, guess), true, guess) if guesses else _balanced(true, guess)
