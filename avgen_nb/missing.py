@@ -357,7 +357,7 @@ def partner_beliefs(
     return out, {Column(f'G{maker}', saw): believes(lab.net(maker, seed), generated(learnt, model))}, learnt
 
 # %% ../nbs/24_missing.ipynb #00000062
-def partner_rows(lab, saw, beside=tuple(INPUTS), **context):  # a `Lab`, of SAW, classifiers of real inputs that the gains are measured over
+def partner_rows(lab, saw, beside=tuple(INPUTS), **context):  # a `Lab`, of SAW, of INPUTS: gains are measured over these
     "The paper's columns of generated partners, with the controls."
     rows = []
     for missing, (_, maker, alone) in MISSING.items():
@@ -446,7 +446,7 @@ def ladder(missing, saw):  # of MISSING, whose partners → Columns
     return one + [Column(name, saw) for name in (f'G{maker}', f'code of {alone}', f'{alone} and code')] + mixed + [Column('V + A')]
 
 # %% ../nbs/24_missing.ipynb #0000007a
-def columns_figure(rows, missing, saws=None, width=8.):  # Rows of `experiments`, of MISSING, whose partners (none: all that are there), inches
+def columns_figure(rows, missing, saws=None, width=8.):  # Rows of `experiments`, of MISSING, whose partners (none: all), inches
     "Accuracy on unseen songs with intervals over songs and seeds: what is there, its controls, and with a generated partner."
     import matplotlib.pyplot as plt
     others = {r.factors['saw'] for r in rows if r.factors.get('column') == missing and 'saw' in r.factors} - {*SAW, 'shipped'}
