@@ -174,7 +174,7 @@ def run_all(
     if is_first(): write_rows(Path(out)/'rows.jsonl', rows, append=False)
     return rows
 
-# %% ../nbs/19_experiments.ipynb #19e1002a
+# %% ../nbs/19_experiments.ipynb #19e1002b
 def claim(
     out,      # folder of experiments
     module,   # whose, as in 'chen'
@@ -187,7 +187,7 @@ def claim(
         raise ValueError(f'{why}: name another folder with --out')
     write_atomic(path, text.encode())
 
-# %% ../nbs/19_experiments.ipynb #19e1002d
+# %% ../nbs/19_experiments.ipynb #19e1002e
 def run_budget(
     module,       # name, as in 'chen'
     paper,        # name, as in 'chen2017'
@@ -214,7 +214,7 @@ def run_budget(
     print(f'{len(run_all(wanted, out, lambda s: print(s, flush=True)))} rows in {out}/rows.jsonl')
     return 0
 
-# %% ../nbs/19_experiments.ipynb #19e10031
+# %% ../nbs/19_experiments.ipynb #19e10032
 def budgets_in(
     rows,   # Rows
 ):
@@ -238,7 +238,7 @@ def merged(
     key = lambda r: (r.system, r.direction, r.data, r.budget, json.dumps(r.factors, sort_keys=True), r.split, r.metric, r.seed)
     return list(({key(r): r for r in old} | {key(r): r for r in new}).values())
 
-# %% ../nbs/19_experiments.ipynb #19e10035
+# %% ../nbs/19_experiments.ipynb #19e10036
 HEAD = ('where', 'system', 'split', 'paper', 'ours [95 %]', 'gap', 'ceiling', 'hardware', 'minutes', 'seeds', 'data and budget')
 
 def line_of(
@@ -278,7 +278,7 @@ def ledger(
     wide = [max(len(line[i]) for line in [HEAD, *cells]) for i in range(len(HEAD))]
     return '\n'.join('  '.join(c.ljust(w) for c, w in zip(line, wide)).rstrip() for line in [HEAD, *cells])
 
-# %% ../nbs/19_experiments.ipynb #19e10038
+# %% ../nbs/19_experiments.ipynb #19e10039
 def assumptions(
     recipe,     # whose values are told
     more=(),    # what is assumed beside them
