@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Encoder
 from .runs import Family, judge_of, keep_run, meta_of, of_instrument, register
-from .files import checkpoints, nets_identity, load_nets, save_nets
+from .files import checkpoints, nets_identity
 from .training import describe_pairs, fit
 from .loop import home_of, seeded
 from .many import fit

@@ -4,19 +4,15 @@
 
 # %% auto #0
 __all__ = ['EFFORTS', 'REPRESENTATIONS', 'PLANS', 'PAPER_TABLE_1', 'CHEN_S2I_A', 'SYSTEMS', 'STEADY', 'CURVES', 'PAPER_CURVE',
-           'CAUSES', 'POSED', 'POSE_METRICS', 'LEDGER', 'HEAD', 'ASSUMED', 'seed_rows', 'Effort', 'standardised',
-           'waves_of_orchestra', 'waves_of_files', 'heard_as', 'modality_of', 'named', 'classifier',
-           'representation_rows', 'AutoencoderTask', 'System', 'kept', 'encoder_for_system', 'thin', 'judged_by',
-           'taken_for', 'train_system', 'table_rows', 'variant_rows', 'curve_rows', 'longest', 'budgets_in', 'merged',
-           'curve_lines', 'curve_figure', 'per_clip', 'in_decibels', 'SquareGAN', 'PaperJudge', 'Cause', 'cause_rows',
-           'pose_system', 'pose_rows', 'experiments', 'run_all', 'claim', 'run_budget', 'main', 'ledger_line', 'ledger',
-           'assumptions']
+           'CAUSES', 'POSED', 'POSE_METRICS', 'LEDGER', 'ASSUMED', 'standardised', 'heard_as', 'modality_of', 'named',
+           'classifier', 'representation_rows', 'AutoencoderTask', 'System', 'encoder_for_system', 'train_system',
+           'table_rows', 'variant_rows', 'curve_rows', 'curve_lines', 'curve_figure', 'per_clip', 'in_decibels',
+           'SquareGAN', 'PaperJudge', 'Cause', 'cause_rows', 'pose_system', 'pose_rows', 'experiments', 'main']
 
 # %% ../nbs/21_chen.ipynb #00000004
-import argparse, hashlib, inspect, json, re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Callable
 import numpy as np
 import torch
 from torch import nn
@@ -24,63 +20,18 @@ from torch.nn import functional as F
 from . import __version__
 from .cgan import CHEN_I2S, CHEN_S2I, CHEN_S2I_N, I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, EncoderTask, Recipe, I2S_POSE_GUIDED
 from .cgan import PAPER, S2I_POSE_GUIDED, Generator, finish_run, played, steps_for, train_encoder
-from .judges import balanced_accuracy, ceiling_of, chance, in_parts, judge_for, majority, song_interval, judge_labels
-from .metrics import Row, device_name, html_table, read_rows, write_rows
+from .judges import balanced_accuracy, ceiling_of, chance, in_parts, judge_for, majority
+from .metrics import Row, device_name
+from .runs import evaluate_run, load_run, meta_of, of_instrument, open_data, over
+from .experiments import Effort, Experiment, judged_by, kept, longest, run_budget, seed_rows, taken_for, thin, waves_of
 from .nets import CHEN_PICTURE, CHEN_SOUND, MODALITIES, PICTURE, SOUND, Decoder, Modality
-from .orchestra import build_orchestra, windows_of
 from .probes import probe_for, score_probe
 from .rating import PAPER_MEANS
-from .runs import evaluate_run, load_run, meta_of, of_instrument, open_data, over
 from .show import in_notebook
 from .sound import cqt, lms, mel, mfcc, stft
-from .cache import write_atomic, is_first, wait_for_all
-from .files import load_nets, save_nets
 from .loop import seeded
 from .many import choose, everywhere, fit
-from .training import describe
-from .urmp import read_windows
-
-# %% ../nbs/21_chen.ipynb #0000000f
-def seed_rows(
-    true,        # (N,) labels
-    answers,     # dict: seed → (N,) what that seed's model was taken for
-    songs,       # (N,)
-    minutes,     # dict: seed → minutes of training
-    **context,   # other columns of Row
-):
-    "A row of balanced accuracy for each seed, over songs, and one of their mean, over songs and seeds, whose `seed` is empty."
-    true, songs, k = torch.as_tensor(true).cpu(), torch.as_tensor(songs).cpu(), len(answers)
-    context = dict(system='', metric='balanced_accuracy', n=len(true), songs=len(songs.unique()), majority=majority(true)) | context
-    row = lambda a, **more: Row(value=a[0], low=a[1], high=a[2], **context, **more)
-    rows = [row(song_interval(true, p, songs), seed=s, minutes=minutes[s], seeds=1) for s, p in answers.items()]
-    runs = torch.arange(k).repeat_interleave(len(true))
-    mean = song_interval(true.repeat(k), torch.cat(list(answers.values())), songs.repeat(k), runs=runs)
-    return rows + [row(mean, minutes=sum(minutes.values()), seeds=k)]
-
-# %% ../nbs/21_chen.ipynb #00000012
-@dataclass(frozen=True)
-class Effort:
-    "How long everything takes under one budget."
-    name: str        # 'test', 'cpu' or 'gpu'
-    size: str        # of the orchestra
-    seeds: tuple     # of every system
-    classify: int    # steps of a classifier of Table 1
-    encode: int      # steps of an encoder
-    epochs: float    # of the game; paper: 80
-    looks: int       # at the development songs, during the game
-    pose: int        # steps of a pose-oriented game
-    curve: tuple     # the epoch curve: epochs, and one pair of so many
-    width: int       # of all nets of the game; none: what the recipe says
-    judge: int = None  # steps of a judge; none: what it needs
-    batch: int = None  # of the game; none: what the recipe says
-
-    def steps(self, recipe, train):
-        "Steps of the game: an epoch sees as many pairs as there are."
-        return max(1, round(self.epochs * len(train) / recipe.batch))
-
-    def sized(self, recipe):
-        "The recipe as this budget can afford it."
-        return replace(recipe, width=self.width or recipe.width, batch=self.batch or recipe.batch)
+from .training import describe, choose
 
 # %% ../nbs/21_chen.ipynb #00000013
 EFFORTS = {e.name: e for e in (
@@ -106,25 +57,11 @@ def standardised(
     far = sounds['train'].std((0, 2), keepdim=True).clamp_min(1e-6)
     return {k: ((x - mean) / far).clamp(-100, 100).half()[:, None] for k, x in sounds.items()}
 
-# %% ../nbs/21_chen.ipynb #00000020
-def waves_of_orchestra(
-    size,   # of the orchestra
-):          # (Pairs, rows) → (n, 22050)
-    "Where the waveforms of the built-in orchestra come from."
-    arrays = build_orchestra(size)
-    return lambda pairs, rows: torch.from_numpy(windows_of(arrays, pairs.truth['row'][rows].cpu().numpy()))
-
-def waves_of_files(
-    folder,   # in the layout of Sub-URMP, or a store made from it
-):            # (Pairs, rows) → (n, 22050)
-    "Where the waveforms of a data set on disk come from: its wav files."
-    return lambda pairs, rows: read_windows(folder, pairs, rows)
-
 # %% ../nbs/21_chen.ipynb #00000021
 def heard_as(
     make,           # waveforms (n, 22050) → (n, bands, frames)
     data: dict,     # splits
-    waves,          # as `waves_of_orchestra` gives it
+    waves,          # as `waves_of` gives it
     part: int = 512,  # sounds at a time
 ):                  # dict of Pairs
     "The same pairs, heard in another representation."
@@ -189,9 +126,11 @@ def representation_rows(
     for k in layers:
         trained = {s: classifier(heard, k, effort.classify, s, quiet=True) for s in effort.seeds}
         answers = {s: named(net, modality, test) for s, (net, _) in trained.items()}
+        where = device_name(trained[effort.seeds[0]][1].device)
         rows += seed_rows(test.labels, answers, test.songs, {s: run.minutes for s, (_, run) in trained.items()},
-            system=f'{name}, {k} convolutions', direction='sound → name', data=f'{source}, budget {effort.name}', split='test', ceiling=ceiling,
-            chance=chance(len(test.classes)), paper=PAPER_TABLE_1[name, k], steps=effort.classify, device=device_name(trained[effort.seeds[0]][1].device), version=__version__)
+            system=f'{name}, {k} convolutions', recipe='classifier', factors=dict(representation=name, convolutions=k),
+            direction='sound → name', data=source, budget=effort.name, split='test', ceiling=ceiling, chance=chance(len(test.classes)),
+            paper=PAPER_TABLE_1[name, k], steps=effort.classify, device=where, version=__version__)
     return rows
 
 # %% ../nbs/21_chen.ipynb #0000002d
@@ -231,24 +170,6 @@ SYSTEMS = {s.name: s for s in (
     System(CHEN_S2I), System(CHEN_S2I_A, AutoencoderTask), System(CHEN_S2I_N), System(S2I_C_GUIDED), System(CHEN_I2S), System(I2S_GUIDED))}
 
 # %% ../nbs/21_chen.ipynb #00000036
-def kept(
-    shelf,        # folder of trained nets; none: nothing is kept
-    facts: dict,  # everything that decides the result, as JSON can say it
-    net,          # untrained, of the right shape
-    train,        # folder for checkpoints → (trained net, minutes)
-):
-    "A trained net and its minutes: the same facts are trained once, and found again after a restart."
-    if shelf is None: return train(None)
-    name = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8).hexdigest()
-    path = Path(shelf)/name/'net.safetensors'
-    if not everywhere(path.exists()):
-        trained, minutes = train(path.parent/'run')
-        if is_first(): save_nets(path, dict(net=trained), dict(facts=facts, minutes=minutes))
-        wait_for_all()
-    weights, meta = load_nets(path)
-    net.load_state_dict(weights['net'])
-    return net.eval().requires_grad_(False), meta['minutes']
-
 def encoder_for_system(
     modality,    # what it hears or sees
     recipe,      # its numbers
@@ -264,32 +185,6 @@ def encoder_for_system(
     options = dict(steps=steps, seed=seed, quiet=True) | options
     train = lambda out: train_encoder(modality, recipe, data, out, teach, resume=out is not None, **options)
     return kept(shelf, describe(task) | dict(steps=steps, seed=seed), task.nets['E'], train)
-
-# %% ../nbs/21_chen.ipynb #00000039
-def thin(
-    pairs,   # Pairs
-    every: int,  # keep one of so many
-):
-    "Fewer pairs of the same songs."
-    return pairs.subset(torch.arange(0, len(pairs), every, device=pairs.device))
-
-def judged_by(
-    model,   # a `Generator`
-    judge,   # of what it makes
-):
-    "The model, with the one judge of everything that is compared."
-    model.jury = judge
-    return model
-
-def taken_for(
-    model,   # a `Generator`
-    pairs,   # Pairs
-    seed: int = 0,   # of z
-    part: int = 512,
-):                   # (true labels, what the judge names), both in the judge's numbering
-    "What the judge takes the generated items for."
-    found = over(model, pairs, model.jury.predict, seed, part).argmax(1)
-    return judge_labels(model.jury, pairs.labels, pairs.classes), found
 
 # %% ../nbs/21_chen.ipynb #0000003a
 def train_system(
@@ -328,16 +223,19 @@ def table_rows(
     paper: dict,     # split → the paper's figure
     source='orchestra',   # name of the data
     beyond=None,     # seeds that are scored beyond the paper, too; none: all
+    **more,          # other columns of Row: a recipe, factors
 ):
     "Train and test accuracy for every seed and their mean, and the metrics beyond the paper."
     one = next(iter(trained.values()))
     r, jury, minutes, rows = one.recipe, one.jury, {s: m.meta['minutes'] for s, m in trained.items()}, []
-    context = dict(system=r.name, direction=f'{r.source} → {r.target}', data=f'{source}, budget {effort.name}', device=one.meta['device'], version=__version__)
+    told = dict(recipe=r.name, data=source, budget=effort.name) | more
+    context = dict(system=r.name, direction=f'{r.source} → {r.target}', device=one.meta['device'], version=__version__) | told
     for split, pairs in dict(train=thin(data['train'], 8), test=data['test']).items():
         found, ceiling = {s: taken_for(m, pairs) for s, m in trained.items()}, ceiling_of(jury, pairs)
-        rows += seed_rows(next(iter(found.values()))[0], {s: p for s, (_, p) in found.items()}, pairs.songs, minutes, split=split, steps=one.meta['steps'],
+        true, said = next(iter(found.values()))[0], {s: p for s, (_, p) in found.items()}
+        rows += seed_rows(true, said, pairs.songs, minutes, split=split, steps=one.meta['steps'],
             ceiling=ceiling['value'], chance=ceiling['chance'], paper=paper.get(split), **context)
-    return rows + [replace(r, data=context['data']) for s in beyond or trained for r in evaluate_run(trained[s], data)[1:]]   # [0] is the accuracy again
+    return rows + [replace(r, **told) for s in beyond or trained for r in evaluate_run(trained[s], data)[1:]]   # [0] is the accuracy again
 
 # %% ../nbs/21_chen.ipynb #0000003f
 def variant_rows(
@@ -367,42 +265,18 @@ def curve_rows(
     shelf: str = None,    # folder of encoders made before
     source='orchestra',   # name of the data
 ):
-    "The epoch curve: accuracy on development songs at every look. `steps` is where; the first row says how many are an epoch."
+    "The epoch curve: accuracy on development songs at every look; `epoch`, a factor, says where it is."
     epochs, every = effort.curve
     data = data | dict(train=thin(data['train'], every))
     longer = replace(effort, epochs=epochs, looks=max(2, round(.4 * epochs)))
     run = train_system(system, data, None, longer, jury, 0, shelf)[1]
-    context = dict(system=system.name, direction='sound → picture', split='dev', seed=0, seeds=1, version=__version__, minutes=run.minutes,
-        data=f'{source}, 1 pair in {every}, budget {effort.name}', device=device_name(run.device))
+    context = dict(system=system.name, recipe=system.name, direction='sound → picture', data=source, budget=effort.name, split='dev',
+        seed=0, seeds=1, minutes=run.minutes, device=device_name(run.device), version=__version__)
     seen = ceiling_of(jury, dev := thin(data['dev'], 4))
     beside = dict(n=len(dev), ceiling=seen['value'], chance=seen['chance'], majority=seen['majority'])
-    looks = [Row(metric='dev_accuracy', value=v, steps=step, **beside, **context) for step, v in run.samples]
-    return [Row(metric='steps_per_epoch', value=len(data['train']) / system.recipe.batch, **context)] + looks
-
-# %% ../nbs/21_chen.ipynb #00000046
-def longest(
-    rows,   # Rows of any budgets
-):
-    "Of every system the rows of its longest budget."
-    far, most = {name: i for i, name in enumerate(EFFORTS)}, {}
-    rank = lambda r: far.get(r.data.rpartition('budget ')[2], -1)
-    for r in rows: most[r.system] = max(rank(r), most.get(r.system, -1))
-    return [r for r in rows if rank(r) == most[r.system]]
-
-# %% ../nbs/21_chen.ipynb #00000048
-def budgets_in(
-    rows,   # Rows
-):
-    "The budgets that rows come from, shortest first."
-    return [b for b in EFFORTS if any(r.data.endswith(f'budget {b}') for r in rows)]
-
-def merged(
-    old,   # Rows
-    new,   # Rows
-):
-    "Old rows and new; of two with the same name the new one stays."
-    key = lambda r: (r.system, r.direction, r.data, r.split, r.metric, r.seed, r.steps if r.metric == 'dev_accuracy' else None)
-    return list(({key(r): r for r in old} | {key(r): r for r in new}).values())
+    per = len(data['train']) / system.recipe.batch      # steps an epoch
+    at = lambda step: dict(epochs=epochs, every=every, epoch=step / per)
+    return [Row(metric='dev_accuracy', value=v, steps=step, factors=at(step), **beside, **context) for step, v in run.samples]
 
 # %% ../nbs/21_chen.ipynb #0000004b
 def curve_lines(
@@ -410,10 +284,8 @@ def curve_lines(
     system,   # name
 ):            # one line a seed: [(epoch, accuracy), …]
     "The epoch curves of a system, of its longest budget."
-    rows = longest([r for r in rows if r.system == system and r.metric in ('steps_per_epoch', 'dev_accuracy')])
-    per = next((r.value for r in rows if r.metric == 'steps_per_epoch'), None)
-    looks = [r for r in rows if r.metric == 'dev_accuracy']
-    return [sorted((r.steps / per, r.value) for r in looks if r.seed == s) for s in sorted({r.seed for r in looks})]
+    looks = longest([r for r in rows if r.system == system and r.metric == 'dev_accuracy'])
+    return [sorted((r.factors['epoch'], r.value) for r in looks if r.seed == s) for s in sorted({r.seed for r in looks})]
 
 # %% ../nbs/21_chen.ipynb #0000004d
 def curve_figure(
@@ -424,7 +296,7 @@ def curve_figure(
     "Accuracy on development songs over epochs, a line a seed, a colour a system; the paper's curve beside it."
     import matplotlib.pyplot as plt
     fig, ax = plt.subplots(figsize=(width, .5 * width), layout='constrained')
-    for i, system in enumerate(systems or dict.fromkeys(r.system for r in rows if r.metric == 'steps_per_epoch')):
+    for i, system in enumerate(systems or dict.fromkeys(r.system for r in rows if r.metric == 'dev_accuracy')):
         for k, line in enumerate(curve_lines(rows, system)):
             ax.plot(*zip(*line), '.-', color=f'C{i}', lw=1, label=None if k else system)
     ax.plot(*zip(*PAPER_CURVE), 'k:', label='paper (other data, its test split)')
@@ -490,14 +362,16 @@ def cause_rows(
     if cause.change: data = {k: replace(p, sounds=cause.change(p.sounds)) for k, p in data.items()}
     if cause.change is per_clip: judged = data
     jury = judge_for('sound', judged, steps=effort.judge)
-    system = System(replace(I2S_GUIDED, name=f'I2S+guide without {name}' if name != 'nothing' else 'I2S+guide', **cause.recipe), game=cause.game)
+    called = f'I2S+guide without {name}' if name != 'nothing' else 'I2S+guide'
+    system = System(replace(I2S_GUIDED, name=called, **cause.recipe), game=cause.game)
     model, run = train_system(system, data, None, effort, jury, 0, shelf)
     test, rows = data['test'], []
-    context = dict(direction='picture → sound', data=f'{source}, budget {effort.name}', split='test', chance=chance(len(test.classes)),
-        steps=run.steps, device=device_name(run.device), version=__version__)
+    context = dict(recipe='I2S+guide', direction='picture → sound', data=source, budget=effort.name, split='test',
+        chance=chance(len(test.classes)), steps=run.steps, device=device_name(run.device), version=__version__)
     def add(what, judge, ceiling):
         true, found = taken_for(Generator(model.recipe, model.classes, model.E, model.G, judge), test)
-        rows.extend(seed_rows(true, {0: found}, test.songs, {0: model.meta['minutes']}, system=f'I2S+guide cause: {what}', ceiling=ceiling, **context)[:1])
+        rows.extend(seed_rows(true, {0: found}, test.songs, {0: model.meta['minutes']}, system=f'I2S+guide cause: {what}',
+            factors=dict(cause=what), ceiling=ceiling, **context)[:1])
     add(name, jury, ceiling_of(jury, judged['test'])['value'])
     if name == 'nothing':
         E = encoder_for_system(SOUND, CHEN_S2I, data, effort.classify, 0, shelf=shelf)[0]
@@ -542,11 +416,12 @@ def pose_rows(
 ):
     "Pose and pitch of what pose-oriented models make, one seed, and of the other models."
     probes = {p.modality: p for p in (probe_for(kind, data, effort.judge) for kind in ('pose', 'pitch'))}
-    models = {r.name: pose_system(r, instrument, data, out, effort, probes[r.target], shelf) for r in (S2I_POSE_GUIDED, I2S_POSE_GUIDED)} | (others or {})
+    posed = lambda r: pose_system(r, instrument, data, out, effort, probes[r.target], shelf)
+    models = {r.name: posed(r) for r in (S2I_POSE_GUIDED, I2S_POSE_GUIDED)} | (others or {})
     test, rows = of_instrument(data['test'], instrument), []
     for name, model in models.items():
-        rows += score_probe(model, test, probes[model.target.name], system=name, split='test', version=__version__)
-    told = dict(seeds=1, data=f'{source} {instrument}, budget {effort.name}')
+        rows += score_probe(model, test, probes[model.target.name], system=name, recipe=name, split='test', version=__version__)
+    told = dict(seeds=1, data=source, budget=effort.name, factors=dict(instrument=instrument))
     return [replace(r, **told) for r in rows if r.data == 'orchestra' and r.metric in POSE_METRICS]
 
 # %% ../nbs/21_chen.ipynb #00000060
@@ -556,86 +431,33 @@ def experiments(
     out,           # folder of the runs
     opened: dict,  # arguments of `open_data`
 ):
-    "name → function that returns its rows."
+    "The experiments of Chen et al. 2017."
     place, shelf, source = Path(out), Path(out)/'encoders', opened.get('data', 'orchestra')
     judge = lambda kind: judge_for(kind, data, steps=effort.judge)
     def hear(name):
-        waves = waves_of_orchestra(effort.size) if source == 'orchestra' else waves_of_files(source)
-        return representation_rows(name, data, waves, effort, judge=judge('sound'), source=source)
-    def play(s): return variant_rows(s, data, place/s.name, effort, judge(s.recipe.target), shelf, opened, source)
-    def follow(s): return curve_rows(s, data, effort, judge('picture'), shelf, source)
+        return representation_rows(name, data, waves_of(source, effort.size), effort, judge=judge('sound'), source=source)
+    def play(name):
+        s = SYSTEMS[name]
+        return variant_rows(s, data, place/name, effort, judge(s.recipe.target), shelf, opened, source)
+    def follow(name): return curve_rows(CURVES[name], data, effort, judge('picture'), shelf, source)
     def why(name): return cause_rows(name, data, replace(effort, epochs=effort.epochs / 2), shelf, source)
     def trained(name):
         folder, s = place/name/'seed-0', SYSTEMS[name]
         jury = judge(s.recipe.target)
         if not everywhere((folder/'model.safetensors').exists()): train_system(s, data, folder, effort, jury, 0, shelf, opened)
         return judged_by(load_run(folder), jury)
-    def pose(name): return pose_rows(name, data, place/'pose', effort, {k: trained(k) for k in ('S2I-C+guide', 'I2S+guide')}, source, shelf)
+    def pose(name):
+        others = {k: trained(k) for k in ('S2I-C+guide', 'I2S+guide')}
+        return pose_rows(name, data, place/'pose', effort, others, source, shelf)
     known = not data or 'keypoints' in data['train'].truth
-    return {f'table-1 {k}': lambda k=k: hear(k) for k in REPRESENTATIONS} | {f'table-5 {k}': lambda s=s: play(s) for k, s in SYSTEMS.items()} | \
-        {f'curve {k}': lambda s=s: follow(s) for k, s in CURVES.items()} | {f'cause {k}': lambda k=k: why(k) for k in CAUSES} | \
-        {f'pose {k}': lambda k=k: pose(k) for k in POSED if known}
-
-# %% ../nbs/21_chen.ipynb #00000062
-def run_all(
-    plan: dict,     # name → function that returns rows
-    out,            # folder for the rows
-    say=print,      # told what begins
-):
-    "Run what has not run yet; all rows, also in `out/rows.jsonl`."
-    place = Path(out)/'rows'
-    place.mkdir(parents=True, exist_ok=True)
-    for i, (name, go) in enumerate(plan.items(), 1):
-        path = place/f'{name.replace(" ", "-")}.jsonl'
-        there = everywhere(path.exists())
-        say(f'{i} of {len(plan)}: {name}{", already there" if there else ""}')
-        new = [] if there else go()
-        if is_first() and not there: write_rows(path, new, append=False)
-        wait_for_all()
-    rows = sum((read_rows(path) for path in sorted(place.glob('*.jsonl'))), [])   # those of earlier calls, too
-    if is_first(): write_rows(Path(out)/'rows.jsonl', rows, append=False)
-    return rows
+    parts = (('table-1', REPRESENTATIONS, hear), ('table-5', SYSTEMS, play), ('curve', CURVES, follow), ('cause', CAUSES, why),
+        ('pose', POSED if known else (), pose))
+    return [Experiment(f'{part} {name}', lambda f=f, name=name: f(name)) for part, names, f in parts for name in names]
 
 # %% ../nbs/21_chen.ipynb #00000064
-def claim(
-    out,      # folder of experiments
-    module,   # whose, as in 'chen'
-    facts,    # what decides their rows, as JSON says it
-):
-    "Take a folder for experiments of these facts; one that holds others is refused."
-    path, text = Path(out)/f'{module}.json', json.dumps(facts, indent=1)
-    if everywhere(path.is_file()) and path.read_text() != text:
-        raise ValueError(f'{out} holds experiments of other data or of another effort ({path.name} in it says which): name another folder with --out')
-    write_atomic(path, text.encode())
-
-def run_budget(
-    module,       # name, as in 'chen'
-    paper,        # name, as in 'chen2017'
-    about,        # what the help says
-    efforts,      # budget → `Effort`
-    experiments,  # (data, effort, out, opened) → plan, as `experiments` gives it
-    argv: list = None,  # arguments; none: those of the shell
-) -> int:
-    "The command line of a paper's experiments."
-    p = argparse.ArgumentParser(prog=f'python -m avgen_nb.{module}', description=about)
-    p.add_argument('--budget', choices=tuple(efforts), default='cpu')
-    p.add_argument('--out', help=f'folder of the runs (default: runs/{paper}/BUDGET); what is there is not run again')
-    p.add_argument('--data', default='orchestra', help="the built-in 'orchestra', or a folder in the layout of Sub-URMP, or its store")
-    p.add_argument('--only', default='', help='run the experiments whose name contains one of these, as in table,pose')
-    p.add_argument('--list', action='store_true', help='name the experiments and stop')
-    a = p.parse_args(argv)
-    effort, out = efforts[a.budget], Path(a.out or f'runs/{paper}/{a.budget}')
-    opened = dict(data=a.data, size=effort.size)
-    data = {} if a.list else open_data(**opened)
-    plan = {k: v for k, v in experiments(data, effort, out, opened).items() if any(part in k for part in a.only.split(','))}
-    if a.list: print(*plan, sep='\n'); return 0
-    claim(out, module, dict(effort=asdict(effort), data={k: p.identity for k, p in data.items()}))
-    print(f'{len(run_all(plan, out, lambda s: print(s, flush=True)))} rows in {out}/rows.jsonl')
-    return 0
-
 def main(argv=None) -> int:
     "`python -m avgen_nb.chen`: the experiments of Chen et al. 2017 under a budget."
-    return run_budget('chen', 'chen2017', main.__doc__, EFFORTS, experiments, argv)
+    return run_budget('chen', 'chen2017', main.__doc__, EFFORTS, experiments, open_data, argv)
 
 # %% ../nbs/21_chen.ipynb #00000067
 #| eval: false
@@ -648,52 +470,17 @@ LEDGER = tuple(('Table 1', f'{k}, {n} convolutions', 'test', 'balanced_accuracy'
     (('I2S', 'I2S', 'test', 'balanced_accuracy', '.1117'), ('I2S', 'I2S+guide', 'test', 'balanced_accuracy', '')) + \
     tuple(('Fig. 8, people', s, '', 'human_score', p) for s, p in PAPER_MEANS.items())
 
-HEAD = ('where', 'system', 'split', 'paper', 'ours [95 %]', 'gap', 'ceiling', 'hardware', 'minutes', 'seeds', 'data and budget')
-
-# %% ../nbs/21_chen.ipynb #0000006a
-def ledger_line(
-    entry,   # of LEDGER
-    rows,    # Rows
-):           # cells as in HEAD
-    "One number of the paper beside ours."
-    where, system, split, metric, paper = entry
-    rows = longest([r for r in rows if (r.system, r.split or '', r.metric) == (system, split, metric) and not r.data.startswith('Chen')])
-    mean = next((r for r in rows if r.seed is None), rows[0] if len(rows) == 1 else None)
-    if mean is None: return [where, system, split, paper, 'not run yet'] + [''] * 6
-    seeds, show = sorted({r.seed for r in rows if r.seed is not None}), lambda x: '' if x is None else f'{x:.3f}'
-    about = '≈' if mean.songs is None and (mean.seeds or 1) > 1 else ''     # see `interval_from_seeds`
-    ours = show(mean.value) + ('' if mean.low is None else f' {about}[{mean.low:.3f}, {mean.high:.3f}]')
-    told = 'one seed' if len(seeds) == 1 else ', '.join(map(str, seeds))
-    return [where, system, split, paper, ours, f'{mean.value - float(paper):+.3f}' if paper else '', show(mean.ceiling), mean.device,
-            '' if mean.minutes is None else f'{mean.minutes:.1f}', told, mean.data]
-
-# %% ../nbs/21_chen.ipynb #0000006b
-def ledger(
-    rows,          # Rows
-    form='text',   # 'text' or 'html'
-    entries=LEDGER,
-):
-    "Every number of a paper (Chen et al. 2017 unless told otherwise) beside ours."
-    cells = [ledger_line(entry, rows) for entry in entries]
-    if form == 'html': return html_table(HEAD, cells)
-    wide = [max(len(line[i]) for line in [HEAD, *cells]) for i in range(len(HEAD))]
-    return '\n'.join('  '.join(c.ljust(w) for c, w in zip(line, wide)).rstrip() for line in [HEAD, *cells])
-
 # %% ../nbs/21_chen.ipynb #0000006f
 ASSUMED = (
-    'φ is read inside the classifier: 128 units → φ (64) → ReLU → names; in the paper\'s figure φ branches off the 128 units, beside the names.',
+    'φ is read inside the classifier: 128 units → φ (64) → ReLU → names; '
+    'in the paper\'s figure φ branches off the 128 units, beside the names.',
     'Table 1: max pools of 2×2 after every convolution; the paper draws none.',
-    'Table 1: magnitudes of the STFT up to bin 512, powers of the mel bands, 84 bands of CQT from C1, 20 MFCC; every band standardised over training sounds.',
-    'S2I-A: the sound encoder learns to reconstruct its LMS (squared error) and its 64 numbers are φ; the other reading, a generator trained with squared error, is not built.',
+    'Table 1: magnitudes of the STFT up to bin 512, powers of the mel bands, 84 bands of CQT from C1, 20 MFCC; '
+    'every band standardised over training sounds.',
+    'S2I-A: the sound encoder learns to reconstruct its LMS (squared error) and its 64 numbers are φ; '
+    'the other reading, a generator trained with squared error, is not built.',
     'The checkpoint is chosen on development songs; the paper shows the test curve and reports its peak.',
     'The judge Γ is a residual net of our own, not the paper\'s classifier of Fig. 5; balanced accuracy in place of accuracy.',
-    'The data are the built-in orchestra, drawn and rendered, unless a line says otherwise: neither the published Sub-URMP (71 230 / 9 575 pairs) nor the paper\'s table (14 333 / 3 502).',
+    'The data are the built-in orchestra, drawn and rendered, unless a line says otherwise: '
+    'neither the published Sub-URMP (71 230 / 9 575 pairs) nor the paper\'s table (14 333 / 3 502).',
 )
-
-def assumptions(
-    recipe=CHEN_S2I,  # whose values are told
-    more=ASSUMED,     # what is assumed beside them
-):
-    "Every number of a recipe that its paper does not give: 'name = value: why', then `more`."
-    found = re.findall(r'^    (\w+): [^#\n]*# ([^\n]*assumption[^\n]*)$', inspect.getsource(type(recipe)), re.M)
-    return [f'{name} = {getattr(recipe, name)}: {why}' for name, why in found] + list(more)

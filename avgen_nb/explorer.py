@@ -35,7 +35,6 @@ from .players import INSTRUMENTS, KEYPOINTS, RANGES, Moment, check_instrument, d
 from .runs import load_run, name_of, shipped, shipped_folder, shipped_names, steady
 from .show import as_jpeg, encode_audio, paint, spectrogram, to_uint8
 from .sound import SAMPLE_RATE, lms, lms_to_wave, loudest_window, midi_to_hz, pitch_of, read_sound, windows, write_sound
-from .loop import home_of
 from .folders import PICTURES, SOUNDS, read_picture
 
 # %% ../nbs/91_explorer.ipynb #00000007

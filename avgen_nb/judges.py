@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['STEPS', 'STRIDE', 'SHAPE', 'recalls', 'balanced_accuracy', 'chance', 'majority', 'confusion', 'show_confusion',
-           'song_units', 'song_draws', 'lone_songs', 'song_interval', 'Residual', 'ResidualNet', 'in_parts', 'Judge',
-           'JudgeTask', 'warm_cosine', 'answers', 'one_of', 'judge_labels', 'ceiling_of', 'train_judge', 'save_judge',
-           'load_judge', 'outline', 'same_outline', 'kept_judge', 'package_judge', 'world_judge', 'judge_for',
-           'judges_for']
+           'song_units', 'song_draws', 'lone_songs', 'song_interval', 'paired_interval', 'Residual', 'ResidualNet',
+           'in_parts', 'Judge', 'JudgeTask', 'warm_cosine', 'answers', 'one_of', 'judge_labels', 'ceiling_of',
+           'train_judge', 'save_judge', 'load_judge', 'outline', 'same_outline', 'kept_judge', 'package_judge',
+           'world_judge', 'judge_for', 'judges_for']
 
 # %% ../nbs/14_judges.ipynb #00000004
 import math, warnings
@@ -127,6 +127,25 @@ def song_interval(true,    # (N,) class of each item
     drawn = np.random.default_rng((seed, 1)).integers(len(each), size=scores.shape)      # and models redrawn as well
     low, high = np.percentile(np.take_along_axis(scores, drawn, 0).mean(0), [2.5, 97.5])
     return value, float(low), float(high)
+
+# %% ../nbs/14_judges.ipynb #19e0a002
+def paired_interval(true,    # (N,) class of each item
+                    ours,    # dict: seed → (N,) what that seed's model was taken for
+                    theirs,  # dict of the same seeds: the other system
+                    songs,   # (N,) song each item comes from
+                    n=1000   # resamples
+                   ):        # (difference, low, high): the 95 % bootstrap interval; nan where nothing can be redrawn
+    "Balanced accuracy of ours minus theirs, and how far it may move with other songs and other seeds; the seeds are paired by name."
+    true, songs = np.asarray(true), np.asarray(songs)
+    units = lambda pred: song_units(true, np.asarray(pred), songs)
+    _, size, label, start, count = units(true)
+    more = np.stack([units(ours[s])[0] - units(theirs[s])[0] for s in sorted(ours)])               # (seeds, songs) more hits
+    draw, slot = np.random.default_rng(0), np.eye(label.max() + 1)[label][:, np.unique(label)]
+    pick = start + (draw.random((n, len(size))) * count).astype(int)
+    seeds = np.eye(len(more))[draw.integers(len(more), size=(n, len(more)))].mean(1)             # (n, seeds) weights
+    gaps = ((np.take_along_axis(seeds @ more, pick, 1) @ slot) / (size[pick] @ slot)).mean(1)
+    ends = (math.nan,) * 2 if lone_songs(true, songs) == (1, 1) and len(more) == 1 else np.percentile(gaps, [2.5, 97.5])
+    return float(((more.mean(0) @ slot) / (size @ slot)).mean()), *map(float, ends)
 
 # %% ../nbs/14_judges.ipynb #0000001b
 class Residual(nn.Module):

@@ -11,13 +11,13 @@ __all__ = ['COLUMNS', 'frechet', 'Given', 'fid', 'kernel_distance', 'kid', 'ball
 
 # %% ../nbs/15_metrics.ipynb #00000004
 import contextlib, html, json, math, os, platform, warnings
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .judges import balanced_accuracy, chance, confusion, in_parts, judge_labels, majority, recalls, song_interval
+from .judges import balanced_accuracy, chance, in_parts, judge_labels, majority, song_interval
 from .nets import MODALITIES
 from .sound import SAMPLE_RATE, pitches_of
 from .cache import write_atomic
@@ -259,8 +259,11 @@ def periodicity(waves,      # (N, T), 44.1 kHz
 class Row:
     "One result: what was measured, how, and beside which ceiling and chance."
     system: str
+    recipe: str = field(default='', kw_only=True)    # whose numbers it was made with
     direction: str = ''
     data: str = ''
+    budget: str = field(default='', kw_only=True)    # how long it might take: 'test', 'cpu' or 'gpu'
+    factors: dict = field(default_factory=dict, kw_only=True)   # what else was varied: name → plain value
     split: str = ''
     metric: str = ''
     value: float = None
@@ -284,8 +287,10 @@ def row_json(row  # Row
             ):    # one line of JSON
     "A row as JSON."
     plain = lambda v: v.item() if hasattr(v, 'item') else v
-    clean = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v
-    return json.dumps({k: clean(plain(v)) for k, v in asdict(row).items()}, ensure_ascii=False)
+    def clean(v):
+        if isinstance(v, dict): return {k: clean(plain(x)) for k, x in v.items()}
+        return None if isinstance(v, float) and not math.isfinite(v) else v
+    return json.dumps(clean(asdict(row)), ensure_ascii=False)
 
 # %% ../nbs/15_metrics.ipynb #00000033
 def read_rows(path  # file of JSON lines
@@ -328,7 +333,8 @@ def write_rows(path,         # file of JSON lines
 def cell(row, column):
     "What a table shows of a row: three digits, the interval with the value, and whether there was one seed only."
     value = getattr(row, column)
-    if value is None or value == '': return '–'
+    if value in (None, '', {}): return '–'
+    if column == 'factors': return ', '.join(f'{k} {v}' for k, v in value.items())
     if column == 'seeds' and value == 1: return 'one seed'
     if not isinstance(value, float): return str(value)
     known = column == 'value' and all(v is not None and math.isfinite(v) for v in (row.low, row.high))

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['PAPER_DMCN', 'SMALL', 'WAYS', 'PARTNERS', 'SAW', 'INF', 'WORKS', 'NOISE', 'INPUTS', 'MISSING', 'SUMMARY', 'Fusion',
-           'FusionTask', 'believes', 'right', 'train_fusion', 'stored', 'generated', 'halves', 'join', 'by_window',
-           'Work', 'train_generators', 'codes', 'reader', 'noisy_sounds', 'noisy_pictures', 'noisy', 'Lab', 'WindowLab',
-           'printed', 'rows_of', 'real_rows', 'partner_beliefs', 'partner_rows', 'noise_rows', 'given_in',
-           'experiments', 'main', 'line_of', 'ladder', 'columns_figure', 'noise_figure', 'verdicts', 'summary']
+           'FusionTask', 'believes', 'right', 'train_fusion', 'stored', 'generated', 'Work', 'train_generators',
+           'codes', 'reader', 'noisy_sounds', 'noisy_pictures', 'noisy', 'Lab', 'WindowLab', 'Column', 'rows_of',
+           'real_rows', 'partner_beliefs', 'partner_rows', 'noise_rows', 'given_in', 'experiments', 'main', 'ladder',
+           'columns_figure', 'noise_figure', 'summary']
 
 # %% ../nbs/24_missing.ipynb #00000004
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 import numpy as np
 import torch
@@ -19,13 +19,12 @@ from torch import nn
 from torch.nn import functional as F
 from . import __version__
 from .cgan import I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, Generator, encoder_for, numbers_of, train_encoder
-from .chen import run_budget, seed_rows, thin, waves_of_files, waves_of_orchestra
-from .hao import gap_over_seeds
+from .experiments import run_budget, seed_rows, thin, Experiment, gain_row, line_of, waves_of
+from .runs import load_run, open_data, shipped
 from .judges import balanced_accuracy, chance
-from .metrics import Row, device_name
+from .metrics import device_name
 from .nets import MODALITIES
-from .pairs import Pairs, throw
-from .runs import load_run, shipped
+from .pairs import Pairs, throw, by_window, halves, join
 from .show import in_notebook
 from .sound import lms
 from .loop import seeded
@@ -41,7 +40,7 @@ WAYS = tuple(replace(r, **SMALL) for r in (S2I_C_GUIDED, I2S_GUIDED))
 
 # %% ../nbs/24_missing.ipynb #0000001c
 class Fusion(nn.Module):
-    "Classifier of one input or several: an encoder for each, their codes side by side (DMCN of Hao et al. 2018; its inner form is an assumption)."
+    "Classifier of one input or several, an encoder for each, their codes side by side: DMCN; its inner form is an assumption."
     def __init__(self,
         inputs: tuple,   # names of modalities; one may come twice
         recipe,          # whose numbers the encoders take
@@ -83,19 +82,12 @@ class FusionTask:
         return dict(loss=loss.detach())
 
 # %% ../nbs/24_missing.ipynb #00000021
-def believes(
-    net,           # a `Fusion`
-    pairs,         # Pairs
-    part: int = 256,  # at a time
-):                 # (N, classes) probabilities, on the CPU
+def believes(net, pairs, part=256):  # a `Fusion`, Pairs, how many at a time → (N, classes) probabilities, on the CPU
     "What a classifier makes of every pair."
     return pairs.over(lambda batch: net(batch).softmax(1), part)
 
 # %% ../nbs/24_missing.ipynb #00000022
-def right(
-    beliefs,   # (N, classes)
-    pairs,     # Pairs
-):
+def right(beliefs, pairs):  # (N, classes), Pairs
     "Balanced accuracy of the likeliest class."
     return balanced_accuracy(pairs.labels.cpu(), beliefs.argmax(1), len(pairs.classes))
 
@@ -117,10 +109,7 @@ def train_fusion(
     return run.averages['C'], run.minutes
 
 # %% ../nbs/24_missing.ipynb #0000002a
-def stored(
-    x,      # (N, …) in [-1, 1]
-    dtype,  # uint8, or a float
-):
+def stored(x, dtype):  # (N, …) in [-1, 1]; uint8, or a float
     "As `Pairs` keeps it."
     return ((x + 1) * 127.5).round().clamp(0, 255).to(dtype) if dtype == torch.uint8 else x.to(dtype)
 
@@ -146,45 +135,6 @@ PARTNERS = {
     'same instrument': lambda pairs, g: pairs.shelf.take(pairs.labels, throw(g, len(pairs), device=pairs.device)),
     'other instrument': lambda pairs, g: pairs.draw_wrong(torch.arange(len(pairs), device=pairs.device), g),
 }   # from what each partner is made
-
-# %% ../nbs/24_missing.ipynb #00000034
-def halves(
-    pairs,       # Pairs
-    songs: int,  # of each instrument, in each half
-    seed: int = 0,
-):               # two Pairs without a common song
-    "Two draws of songs."
-    g, picked = torch.Generator().manual_seed(seed), ([], [])
-    for c in pairs.present.tolist():
-        own = pairs.songs[pairs.labels == c].unique()
-        own = own[torch.randperm(len(own), generator=g).to(own.device)]
-        if len(own) < 2 * songs: raise ValueError(f'There are {len(own)} songs of {pairs.classes[c]}, too few for two halves of {songs}; ask for fewer.')
-        for half, some in zip(picked, own.split(songs)): half.append(some)
-    return tuple(pairs.subset(torch.isin(pairs.songs, torch.cat(half))) for half in picked)
-
-# %% ../nbs/24_missing.ipynb #00000036
-def join(
-    a,   # Pairs
-    b,   # Pairs of the same classes
-):
-    "The pairs of both."
-    both = lambda k, shift=0: torch.cat([getattr(a, k), getattr(b, k) + shift])
-    size = lambda k: len(getattr(a, k))
-    keys = ('pictures', 'sounds', 'picture_labels', 'sound_labels', 'songs')
-    truth = {k: torch.cat([a.truth[k], b.truth[k]]) for k in a.truth if k in b.truth}
-    return Pairs(**{k: both(k) for k in keys}, classes=a.classes, picture_of=both('picture_of', size('pictures')),
-        sound_of=both('sound_of', size('sounds')), truth=truth)
-
-# %% ../nbs/24_missing.ipynb #00000039
-def by_window(
-    pairs,       # Pairs
-    shares: tuple = (.7, .1, .2),  # of train, dev, test
-    seed: int = 0,
-):
-    "The split that one must not make: windows at random, so that neighbours which overlap by 80 % lie on both sides."
-    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).to(pairs.device)
-    ends = [round(sum(shares[:k]) * len(pairs)) for k in range(len(shares) + 1)]
-    return {name: pairs.subset(order[a:b].sort().values) for name, a, b in zip(('train', 'dev', 'test'), ends, ends[1:])}
 
 # %% ../nbs/24_missing.ipynb #0000003b
 SAW = {
@@ -236,17 +186,11 @@ def train_generators(
     return models
 
 # %% ../nbs/24_missing.ipynb #00000049
-def codes(
-    model,   # a `Generator`
-    pairs,   # Pairs
-):           # (N, phi) on the CPU
+def codes(model, pairs):  # a `Generator`, Pairs → (N, phi) on the CPU
     "φ of what is given."
     return pairs.over(lambda batch: model.code(getattr(batch, model.source.name)))
 
-def reader(
-    model,   # a `Generator`
-    train,   # Pairs to learn to read with
-):           # pairs → (N, classes) probabilities
+def reader(model, train):  # a `Generator`, Pairs to learn to read with → function: pairs → (N, classes) probabilities
     "A linear reader of φ: it says all that a partner can say of the instrument, and no partner is made."
     x, y = codes(model, train), train.labels.cpu()
     with seeded(0): W = nn.Linear(x.shape[1], len(train.classes))
@@ -279,7 +223,7 @@ def noisy(
     pairs,           # Pairs
     modality: str,   # which half suffers
     decibels: float, # power of what is there over that of the noise; infinite: no noise
-    waves=None,      # where the waveforms are, as `chen.waves_of_orchestra` says it
+    waves=None,      # where the waveforms are, as `waves_of` says it
     seed: int = 0,
     part: int = 256,
 ):
@@ -292,7 +236,7 @@ def noisy(
 
 # %% ../nbs/24_missing.ipynb #00000057
 INPUTS = {'V': ('picture',), 'A': ('sound',), 'V + A': ('picture', 'sound'), 'V + V': ('picture', 'picture'), 'A + A': ('sound', 'sound')}
-MISSING = {'GV + A': ('picture', 'V', 'A'), 'V + GA': ('sound', 'A', 'V')}   # what is made, who names that alone, who names the other half alone
+MISSING = {'GV + A': ('picture', 'V', 'A'), 'V + GA': ('sound', 'A', 'V')}   # what is made, who names that, who names the rest
 
 # %% ../nbs/24_missing.ipynb #00000058
 class Lab:
@@ -346,50 +290,53 @@ class WindowLab(Lab):
     def halves(self, seed): return thin(self.data['train'], self.work.learn), None
 
 # %% ../nbs/24_missing.ipynb #0000005a
-def printed(
-    name: str,   # of a row
-):
-    "The paper's figure for it, if it has one."
-    column, *more = name.split(', ')
-    return PAPER_DMCN.get(column) if not more or more[-1] == 'own' else None
+@dataclass(frozen=True)
+class Column:
+    "What a classifier was asked with: the facts of a row."
+    column: str        # of the paper's table, or a control of ours: 'V + A', 'GV + A', 'code of A', …
+    saw: str = ''      # whose partners: what the generators learnt from
+    how: str = ''      # what the classifier of both learnt with: 'real pairs', or generated ones, 'as used'
+    partner: str = ''  # of PARTNERS
+
+    @property
+    def facts(self): return {k: v for k, v in asdict(self).items() if v}
+
+    @property
+    def name(self): return ', '.join(self.facts.values())
+
+    @property
+    def paper(self): return PAPER_DMCN.get(self.column) if self.partner in ('', 'own') else None
 
 # %% ../nbs/24_missing.ipynb #0000005c
 def rows_of(
-    beliefs: dict,   # name → {seed: (N, classes) probabilities}
+    beliefs: dict,   # Column → {seed: (N, classes) probabilities}
     pairs,           # Pairs asked about
-    gains: dict = None,  # name → names to measure its gain over
-    known=(),        # names that have their rows elsewhere
+    gains: dict = None,  # Column → Columns to measure its gain over
+    known=(),        # Columns that have their rows elsewhere
     **context,       # other columns of Row
 ):
-    "A row of balanced accuracy for every name and seed and for their mean, and a row for every gain."
-    context = dict(chance=chance(len(pairs.classes)), device=device_name(), version=__version__, n=len(pairs)) | context
+    "A row of balanced accuracy for every column and seed and for their mean, and a row for every gain."
+    context = dict(recipe='fusion', device=device_name(), version=__version__) | context
     said = {k: {s: p.argmax(1) for s, p in of.items()} for k, of in beliefs.items()}
-    true, songs, rows = pairs.labels.cpu(), pairs.songs.cpu(), []
-    for name, of in said.items():
-        if name not in known:
-            found = seed_rows(true, of, songs, dict.fromkeys(of, 0.), system=name, paper=printed(name), **context)
+    true, songs, rows, more = pairs.labels.cpu(), pairs.songs.cpu(), [], context.pop('factors', {})
+    for c, of in said.items():
+        if c not in known:
+            found = seed_rows(true, of, songs, dict.fromkeys(of, 0.), system=c.name, factors=c.facts | more, paper=c.paper,
+                **dict(chance=chance(len(pairs.classes))) | context)
             rows += [replace(r, minutes=None) for r in found]
-    for name, others in (gains or {}).items():
-        for other in others:
-            value, low, high = gap_over_seeds(true, said[name], said[other], songs)
-            rows.append(Row(f'{name} over {other}', metric='gain', value=value, low=low, high=high,
-                **context | dict(chance=None, songs=len(songs.unique()), seeds=len(said[name]))))
-    return rows
+    both = [(c, other) for c, others in (gains or {}).items() for other in others]
+    return rows + [gain_row(true, said[c], said[other], songs, c.name, other.name, factors=c.facts | more, **context) for c, other in both]
 
 # %% ../nbs/24_missing.ipynb #0000005e
-def real_rows(
-    lab,       # a `Lab`
-    names=tuple(INPUTS),
-    **context,
-):
+def real_rows(lab, names=tuple(INPUTS), **context):  # a `Lab`, of INPUTS, other columns of Row
     "The paper's columns of real inputs, and the same input twice."
     seeds = lab.work.seeds
-    beliefs = {name: {s: believes(lab.net(name, s), lab.test) for s in seeds} for name in names}
-    gains = {'V + A': ('V', 'A')}
-    for m in ('V', 'A'):
-        if f'{m} + {m}' not in names: continue
-        beliefs[f'{m}, two nets'] = {s: (believes(lab.net(m, s, 1), lab.test) + beliefs[m][s]) / 2 for s in seeds}
-        gains |= {f'{m} + {m}': (m,), f'{m}, two nets': (m,)}
+    beliefs = {Column(name): {s: believes(lab.net(name, s), lab.test) for s in seeds} for name in names}
+    gains = {Column('V + A'): (Column('V'), Column('A'))}
+    for m in (m for m in ('V', 'A') if f'{m} + {m}' in names):
+        one, two, twins = Column(m), Column(f'{m} + {m}'), Column(f'{m}, two nets')
+        beliefs[twins] = {s: (believes(lab.net(m, s, 1), lab.test) + beliefs[one][s]) / 2 for s in seeds}
+        gains |= {two: (one,), twins: (one,)}
     return rows_of(beliefs, lab.test, gains, **context)
 
 # %% ../nbs/24_missing.ipynb #00000061
@@ -398,38 +345,36 @@ def partner_beliefs(
     missing: str,   # of MISSING
     saw: str,       # of SAW
     seed: int,
-):                  # {name: (N, classes) probabilities}, and the same for a generated partner alone on training songs
+):                  # {Column: (N, classes) probabilities}, and the same for a generated partner alone on training songs
     "What every classifier says with a generated partner, made from its own other half or from another's."
     target, maker, alone = MISSING[missing]
     model, g, out = lab.models(saw, seed)[target], torch.Generator().manual_seed(seed), {}
     nets = {'real pairs': lab.net('V + A', seed), 'as used': lab.used(missing, saw, seed)}
     for who, draw in PARTNERS.items():
         made = generated(lab.test, model, draw(lab.test, g), seed)
-        out |= {f'{missing}, {saw}, {how}, {who}': believes(net, made) for how, net in nets.items()}
-        if who == 'own': out[f'G{maker}, {saw}'] = believes(lab.net(maker, seed), made)
+        out |= {Column(missing, saw, how, who): believes(net, made) for how, net in nets.items()}
+        if who == 'own': out[Column(f'G{maker}', saw)] = believes(lab.net(maker, seed), made)
     said = lab.reader(target, saw, seed)(lab.test)
-    out |= {f'code of {alone}, {saw}': said, f'{alone} and code, {saw}': (said + believes(lab.net(alone, seed), lab.test)) / 2}
+    out |= {Column(f'code of {alone}', saw): said, Column(f'{alone} and code', saw): (said + believes(lab.net(alone, seed), lab.test)) / 2}
     learnt = thin(lab.halves(seed)[0], 8)
-    return out, {f'G{maker}, {saw}': believes(lab.net(maker, seed), generated(learnt, model))}, learnt
+    return out, {Column(f'G{maker}', saw): believes(lab.net(maker, seed), generated(learnt, model))}, learnt
 
 # %% ../nbs/24_missing.ipynb #00000062
-def partner_rows(
-    lab,        # a `Lab`
-    saw: str,   # of SAW
-    beside: tuple = tuple(INPUTS),   # classifiers of real inputs that the gains are measured over
-    **context,
-):
+def partner_rows(lab, saw, beside=tuple(INPUTS), **context):  # a `Lab`, of SAW, of INPUTS: gains are measured over these
     "The paper's columns of generated partners, with the controls."
     rows, of_train = [], context['split'].replace('test', 'train', 1)
     for missing, (_, maker, alone) in MISSING.items():
         found = {s: partner_beliefs(lab, missing, saw, s) for s in lab.work.seeds}
-        beliefs = {name: {s: out[name] for s, (out, *_) in found.items()} for name in found[lab.work.seeds[0]][0]}
-        known = [name for name in (alone, 'V + A', f'{alone} + {alone}') if name in beside]
-        beliefs |= {name: {s: believes(lab.net(name, s), lab.test) for s in found} for name in known}
-        over = (*known, f'{alone} and code, {saw}')
-        gains = {f'{missing}, {saw}, {how}, own': (*over, f'{missing}, {saw}, {how}, other instrument') for how in ('real pairs', 'as used')}
-        rows += rows_of(beliefs, lab.test, gains | {f'{alone} and code, {saw}': (alone,)}, known, **context)
-        for s, (_, met, learnt) in found.items(): rows += rows_of({k: {s: p} for k, p in met.items()}, learnt, **context | dict(split=of_train))[:1]
+        beliefs = {c: {s: out[c] for s, (out, *_) in found.items()} for c in found[lab.work.seeds[0]][0]}
+        known = [Column(name) for name in (alone, 'V + A', f'{alone} + {alone}') if name in beside]
+        beliefs |= {c: {s: believes(lab.net(c.column, s), lab.test) for s in found} for c in known}
+        code = Column(f'{alone} and code', saw)
+        mine = lambda how, who: Column(missing, saw, how, who)
+        against = lambda how: (*known, code, mine(how, 'other instrument'))
+        gains = {mine(how, 'own'): against(how) for how in ('real pairs', 'as used')} | {code: (Column(alone),)}
+        rows += rows_of(beliefs, lab.test, gains, known, **context)
+        for s, (_, met, learnt) in found.items():
+            rows += rows_of({k: {s: p} for k, p in met.items()}, learnt, **context | dict(split=of_train))[:1]
     return rows
 
 # %% ../nbs/24_missing.ipynb #0000006a
@@ -448,19 +393,19 @@ def noise_rows(
             model = lab.models(saw, s)[target]
             heard = noisy(lab.test, model.source.name, level, lab.waves, s)
             made = generated(heard, model, seed=s)
-            out = {name: believes(lab.net(name, s), heard) for name in (alone, f'{alone} + {alone}', 'V + A')}
-            out[f'{alone} and code'] = (lab.reader(target, saw, s)(heard) + out[alone]) / 2
-            out |= {f'{missing}, real pairs': believes(lab.net('V + A', s), made), f'{missing}, as used': believes(lab.used(missing, saw, s), made)}
-            for name, p in out.items(): beliefs.setdefault(name, {})[s] = p
-        gains = {name: (alone,) for name in beliefs if name not in (alone, 'V + A')}
-        rows += [replace(r, paper=None) for r in rows_of(beliefs, lab.test, gains, **context | dict(split=f'test, {model.source.name} at {level} dB'))]
+            out = {Column(name): believes(lab.net(name, s), heard) for name in (alone, f'{alone} + {alone}', 'V + A')}
+            out[Column(f'{alone} and code')] = (lab.reader(target, saw, s)(heard) + out[Column(alone)]) / 2
+            out[Column(missing, how='real pairs')] = believes(lab.net('V + A', s), made)
+            out[Column(missing, how='as used')] = believes(lab.used(missing, saw, s), made)
+            for c, p in out.items(): beliefs.setdefault(c, {})[s] = p
+        gains = {c: (Column(alone),) for c in beliefs if c.column not in (alone, 'V + A')}
+        noise = dict(noisy=model.source.name, decibels=None if level == INF else level)
+        told = dict(split=f'test, {model.source.name} at {level} dB', factors=noise)
+        rows += [replace(r, paper=None) for r in rows_of(beliefs, lab.test, gains, **context | told)]
     return rows
 
 # %% ../nbs/24_missing.ipynb #0000006d
-def given_in(
-    folder,         # of folders, each with the runs sound-picture and picture-sound
-    own=False,      # those that come with the package, too
-):                  # {name: {what is made: `Generator`}}
+def given_in(folder, own=False):  # of folders with runs sound-picture and picture-sound; those of the package, too
     "Trained models whose partners shall be tried."
     there = {p.name: {r.target: load_run(p/f'{r.source}-{r.target}') for r in WAYS} for p in sorted(Path(folder).glob('*'))}
     return ({'shipped': {r.target: shipped(r.name) for r in (S2I_C_GUIDED, I2S_GUIDED)}} if own else {}) | there
@@ -472,106 +417,81 @@ def experiments(
     out,           # folder; models in its `models/NAME/sound-picture` and `picture-sound` make partners, too
     opened: dict,  # arguments of `open_data`
 ):
-    "name → function that returns its rows."
+    "The experiments of Hao et al. 2018 on the missing modality."
     source = opened.get('data', 'orchestra')
-    given, context = given_in(Path(out)/'models', source == 'orchestra'), dict(data=f'{source}, budget {work.name}', split='test', steps=work.classify)
-    lab = Lab(data, work, waves_of_orchestra(work.size) if source == 'orchestra' else waves_of_files(source), given, out=Path(out)/'nets') if data else None
+    given = given_in(Path(out)/'models', source == 'orchestra')
+    context = dict(data=source, budget=work.name, split='test', steps=work.classify)
+    lab = Lab(data, work, waves_of(source, work.size), given, out=Path(out)/'nets') if data else None
     def windows():
         three, pool = ('V', 'A', 'V + A'), by_window(join(halves(data['train'], work.songs)[0], data['test']))
         other, told = WindowLab(pool, work, out=Path(out)/'nets'), context | dict(split='test by window')
         return real_rows(other, three, **told) + partner_rows(other, 'same songs', three, **told)
-    return {'real': lambda: real_rows(lab, **context)} | {f'partner {saw}': lambda saw=saw: partner_rows(lab, saw, **context) for saw in (*SAW, *given)} | \
-        {f'noise {missing}': lambda missing=missing: noise_rows(lab, missing, **context) for missing in MISSING} | {'windows': windows}
+    plan = {'real': lambda: real_rows(lab, **context)}
+    plan |= {f'partner {saw}': lambda saw=saw: partner_rows(lab, saw, **context) for saw in (*SAW, *given)}
+    plan |= {f'noise {missing}': lambda missing=missing: noise_rows(lab, missing, **context) for missing in MISSING} | {'windows': windows}
+    return [Experiment(name, run) for name, run in plan.items()]
 
 # %% ../nbs/24_missing.ipynb #00000074
 def main(argv=None) -> int:
     "`python -m avgen_nb.missing`: the missing modality of Hao et al. 2018 under a budget."
-    return run_budget('missing', 'cmcgan2018', main.__doc__, WORKS, experiments, argv)
+    return run_budget('missing', 'cmcgan2018', main.__doc__, WORKS, experiments, open_data, argv)
 
 # %% ../nbs/24_missing.ipynb #00000075
 #| eval: false
 if __name__ == '__main__' and not in_notebook(): raise SystemExit(main())
 
-# %% ../nbs/24_missing.ipynb #00000078
-def line_of(
-    rows,     # Rows
-    system,   # name
-    split='test',
-):            # Row of the mean over seeds, or None
-    "The accuracy of one column."
-    return next((r for r in rows if (r.system, r.split, r.metric, r.seed) == (system, split, 'balanced_accuracy', None)), None)
-
 # %% ../nbs/24_missing.ipynb #00000079
-def ladder(
-    missing: str,   # of MISSING
-    saw: str,       # whose partners
-):                  # names, as rows call them
+def ladder(missing, saw):  # of MISSING, whose partners → Columns
     "Everything that stands beside a generated partner, from the bottom up."
     _, maker, alone = MISSING[missing]
-    mixed = [f'{missing}, {saw}, {how}, {who}' for who in ('other instrument', 'own', 'same instrument') for how in ('real pairs', 'as used')]
-    return [alone, f'{alone} + {alone}', f'{alone}, two nets', f'G{maker}, {saw}', f'code of {alone}, {saw}', f'{alone} and code, {saw}', *mixed, 'V + A']
+    mixed = [Column(missing, saw, how, who) for who in ('other instrument', 'own', 'same instrument') for how in ('real pairs', 'as used')]
+    one = [Column(alone), Column(f'{alone} + {alone}'), Column(f'{alone}, two nets')]
+    return one + [Column(name, saw) for name in (f'G{maker}', f'code of {alone}', f'{alone} and code')] + mixed + [Column('V + A')]
 
 # %% ../nbs/24_missing.ipynb #0000007a
-def columns_figure(
-    rows,           # Rows of `experiments`
-    missing: str,   # of MISSING
-    saws=None,      # whose partners; none: all that are there
-    width=8.,       # inches
-):
+def columns_figure(rows, missing, saws=None, width=8.):  # Rows of `experiments`, of MISSING, whose partners (none: all), inches
     "Accuracy on unseen songs with intervals over songs and seeds: what is there, its controls, and with a generated partner."
     import matplotlib.pyplot as plt
-    saws = saws or [s for s in (*SAW, 'shipped', *{r.system.split(', ')[1] for r in rows if r.system.startswith(missing)} - {*SAW, 'shipped'})
-        if line_of(rows, f'{missing}, {s}, as used, own')]
+    others = {r.factors['saw'] for r in rows if r.factors.get('column') == missing and 'saw' in r.factors} - {*SAW, 'shipped'}
+    saws = saws or [s for s in (*SAW, 'shipped', *others) if line_of(rows, Column(missing, s, 'as used', 'own').name)]
     fig, axes = plt.subplots(1, len(saws), figsize=(width, 3.2), sharex=True, sharey=True, layout='constrained', squeeze=False)
     for ax, saw in zip(axes[0], saws):
-        for y, name in enumerate(ladder(missing, saw)):
-            if r := line_of(rows, name): ax.plot([r.low, r.high], [y, y], color=(c := 'C1' if ', own' in name else 'C0')), ax.plot(r.value, y, 'o', color=c, ms=4)
-        names = [name.replace(f', {saw}', '') for name in ladder(missing, saw)]
+        for y, c in enumerate(ladder(missing, saw)):
+            colour = 'C1' if c.partner == 'own' else 'C0'
+            if r := line_of(rows, c.name): ax.plot([r.low, r.high], [y, y], color=colour), ax.plot(r.value, y, 'o', color=colour, ms=4)
+        names = [replace(c, saw='').name for c in ladder(missing, saw)]
         ax.set_yticks(range(len(names)), names, fontsize=7)
         ax.set_title(saw, fontsize=8); ax.grid(axis='x', lw=.3)
     fig.suptitle('what the generators learnt from', fontsize=8)
     return fig
 
 # %% ../nbs/24_missing.ipynb #0000007b
-def noise_figure(
-    rows,           # Rows of `experiments`
-    missing: str,   # of MISSING
-    width=6.,       # inches
-):
+def noise_figure(rows, missing, width=6.):  # Rows of `experiments`, of MISSING, inches
     "Accuracy over noise on the half that is there, with intervals over songs and seeds."
     import matplotlib.pyplot as plt
     alone = MISSING[missing][2]
-    found = {float(r.split.split()[-2]): r.split for r in rows if r.split.startswith('test, ') and r.system == f'{missing}, as used'}
+    loud = lambda r: INF if r.factors['decibels'] is None else r.factors['decibels']
+    found = {loud(r): r.split for r in rows if 'decibels' in r.factors and r.system == f'{missing}, as used'}
     fig, ax = plt.subplots(figsize=(width, .55 * width), layout='constrained')
     for i, name in enumerate((alone, f'{alone} + {alone}', f'{alone} and code', f'{missing}, real pairs', f'{missing}, as used', 'V + A')):
         line = [line_of(rows, name, found[db]) for db in sorted(found, reverse=True)]
         x = np.arange(len(line)) + .06 * (i - 2.5)
-        ax.errorbar(x, [r.value for r in line], [[r.value - r.low for r in line], [r.high - r.value for r in line]], fmt='.-', lw=1, capsize=2, label=name)
+        ends = [[r.value - r.low for r in line], [r.high - r.value for r in line]]
+        ax.errorbar(x, [r.value for r in line], ends, fmt='.-', lw=1, capsize=2, label=name)
     ax.set_xticks(range(len(found)), ['clean' if db == INF else f'{db:g} dB' for db in sorted(found, reverse=True)])
     ax.set(xlabel=f'what is there ({alone}) over noise', ylabel='balanced accuracy', ylim=(0, 1)); ax.legend(fontsize=7)
     return fig
 
-# %% ../nbs/24_missing.ipynb #0000007d
-def verdicts(
-    rows,   # Rows of `experiments`
-    part='',   # of the names wanted
-):
-    "Every gain as a sentence."
-    word = lambda r: 'beats' if r.low > 0 else 'falls short of' if r.high < 0 else 'is not told apart from'
-    gains = [r for r in rows if r.metric == 'gain' and part in r.system and r.low is not None]
-    return [f'{r.system.replace(" over ", f" {word(r)} ")}: {r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}]' for r in gains]
-
 # %% ../nbs/24_missing.ipynb #00000085
 SUMMARY = ('partners by', 'split', *PAPER_DMCN, 'code of A', 'code of V')
 
-def summary(
-    rows,            # Rows of `experiments`
-    how='as used',   # what the classifier of both learnt with, or 'real pairs'
-):                   # cells as in SUMMARY
+def summary(rows, how='as used'):  # Rows of `experiments`; what the classifier of both learnt with, or 'real pairs'
     "The paper's columns for every maker of partners; the first line is the paper's own."
     show = lambda r: f'{r.value:.3f}' if r else '–'
-    made = [(r.system.split(', ')[1], r.split) for r in rows if r.seed is None and r.system.startswith('GV + A, ') and r.system.endswith(f', {how}, own')]
+    own = dict(column='GV + A', how=how, partner='own').items()
+    made = [(r.factors['saw'], r.split) for r in rows if r.seed is None and r.metric == 'balanced_accuracy' and own <= r.factors.items()]
     def line(saw, split):
-        names = [f'{c}, {saw}, {how}, own' if c in MISSING else c for c in PAPER_DMCN] + [f'code of {m}, {saw}' for m in ('A', 'V')]
-        return [saw, split, *(show(line_of(rows, name, split)) for name in names)]
+        columns = [Column(c, saw, how, 'own') if c in MISSING else Column(c) for c in PAPER_DMCN]
+        columns += [Column(f'code of {m}', saw) for m in ('A', 'V')]
+        return [saw, split, *(show(line_of(rows, c.name, split)) for c in columns)]
     return [['the paper', 'unknown', *PAPER_DMCN.values(), '–', '–'], *(line(*m) for m in dict.fromkeys(made))]

@@ -17,10 +17,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np, torch
-from . import __version__
 from .cache import cache_folder, code_hash, keep, load_arrays, save_arrays, sources
-from .players import INSTRUMENTS, KEYPOINTS, RANGES, Look, Moment, draw_frame, draw_look, draw_player, keypoints
-from .sound import FRAMES, N_MELS, SAMPLE_RATE, WINDOW, lms, write_sound
+from .players import INSTRUMENTS, RANGES, Look, Moment, draw_look, draw_player, keypoints
+from .sound import FRAMES, N_MELS, SAMPLE_RATE, WINDOW, lms
 
 # %% ../nbs/03_orchestra.ipynb #00000007
 @dataclass(frozen=True)

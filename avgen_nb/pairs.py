@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXAM', 'Shelf', 'throw', 'Batch', 'to_picture', 'Pairs', 'check_pairs', 'content_hash', 'only_classes', 'pairs_from',
-           'check_apart', 'orchestra_pairs', 'exam_pairs', 'ClipBatch', 'played', 'draw_clip', 'Clips', 'clips_in',
-           'orchestra_clips', 'Batches', 'clip_batches']
+           'check_apart', 'halves', 'join', 'by_window', 'orchestra_pairs', 'exam_pairs', 'ClipBatch', 'played',
+           'draw_clip', 'Clips', 'clips_in', 'orchestra_clips', 'Batches', 'clip_batches']
 
 # %% ../nbs/04_pairs.ipynb #00000004
 import dataclasses, functools, hashlib
@@ -203,6 +203,46 @@ def check_apart(splits):  # dict of name → Pairs
             if song in seen: raise ValueError(f'Song {song} is in both {seen[song]} and {name}; split by song.')
             seen[song] = name
     return splits
+
+# %% ../nbs/04_pairs.ipynb #04a00002
+def halves(
+    pairs,       # Pairs
+    songs: int,  # of each instrument, in each half
+    seed: int = 0,
+):               # two Pairs without a common song
+    "Two draws of songs."
+    g, picked = torch.Generator().manual_seed(seed), ([], [])
+    for c in pairs.present.tolist():
+        own = pairs.songs[pairs.labels == c].unique()
+        own = own[torch.randperm(len(own), generator=g).to(own.device)]
+        if len(own) < 2 * songs:
+            raise ValueError(f'There are {len(own)} songs of {pairs.classes[c]}, too few for two halves of {songs}; ask for fewer.')
+        for half, some in zip(picked, own.split(songs)): half.append(some)
+    return tuple(pairs.subset(torch.isin(pairs.songs, torch.cat(half))) for half in picked)
+
+# %% ../nbs/04_pairs.ipynb #04a00004
+def join(
+    a,   # Pairs
+    b,   # Pairs of the same classes
+):
+    "The pairs of both."
+    both = lambda k, shift=0: torch.cat([getattr(a, k), getattr(b, k) + shift])
+    size = lambda k: len(getattr(a, k))
+    keys = ('pictures', 'sounds', 'picture_labels', 'sound_labels', 'songs')
+    truth = {k: torch.cat([a.truth[k], b.truth[k]]) for k in a.truth if k in b.truth}
+    return Pairs(**{k: both(k) for k in keys}, classes=a.classes, picture_of=both('picture_of', size('pictures')),
+        sound_of=both('sound_of', size('sounds')), truth=truth)
+
+# %% ../nbs/04_pairs.ipynb #04a00006
+def by_window(
+    pairs,       # Pairs
+    shares: tuple = (.7, .1, .2),  # of train, dev, test
+    seed: int = 0,
+):
+    "The split that one must not make: windows at random, so that neighbours which overlap by 80 % lie on both sides."
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).to(pairs.device)
+    ends = [round(sum(shares[:k]) * len(pairs)) for k in range(len(shares) + 1)]
+    return {name: pairs.subset(order[a:b].sort().values) for name, a, b in zip(('train', 'dev', 'test'), ends, ends[1:])}
 
 # %% ../nbs/04_pairs.ipynb #0000002d
 def orchestra_pairs(size='default',  # 'default' or 'small'; for the exam see `exam_pairs`

@@ -19,7 +19,7 @@ from .judges import Residual, in_parts, lone_songs, warm_cosine
 from .metrics import Row, device_name
 from .nets import draw_numbers, hide, recolour, shake, vary_sounds
 from .cache import cache_folder, code_hash, keep
-from .players import INSTRUMENTS, KEYPOINTS, RANGES, body_frame
+from .players import KEYPOINTS, body_frame
 from .sound import FRAMES, N_MELS
 from .files import load_nets, save_nets
 from .many import everywhere, fit

@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .cache import beside, cache_folder, sources
-from .pairs import Pairs, Shelf, check_apart, throw
-from .sound import SAMPLE_RATE, WINDOW, BadFile, check_file, lms, read_sound
+from .pairs import Pairs, check_apart
+from .sound import WINDOW, BadFile, lms, read_sound
 from . import __version__
 from .folders import PICTURES, SOUNDS, class_files, read_picture
 from .orchestra import SIZES, Plan, cut, frames_in, in_parallel

@@ -202,6 +202,7 @@ def agreement_rows(ratings, data='', **context):
 def paper_rows():  # list of Row
     "Chen et al. 2017, Fig. 8, as rows."
     return [Row(system=s, data='Chen et al. 2017, Sub-URMP', metric='human_score', value=float(PAPER_MEANS[s]), n=sum(v),
+                factors=dict(source='the paper'),
                 ceiling=None if s == GROUND_TRUTH else float(PAPER_MEANS[GROUND_TRUTH])) for s, v in PAPER_COUNTS.items()]
 
 # %% ../nbs/17b_votes.ipynb #00000071

@@ -65,7 +65,7 @@ def seeds(r):
 def by_model(rows):
     "The rows of each model and split: a dict of metric → row for each, in the order of the file."
     found = {}
-    for r in rows: found.setdefault(tuple(r.get(k) for k in ('system', 'direction', 'split', 'data', 'seed', 'steps', 'minutes')), {})[r['metric']] = r
+    for r in rows: found.setdefault(tuple(r.get(k) for k in ('system', 'direction', 'split', 'data', 'budget', 'seed', 'steps', 'minutes')), {})[r['metric']] = r
     return list(found.values())
 
 
@@ -102,6 +102,11 @@ def demo(root=ROOT):
     return markdown_table(head, body)
 
 
+def on(r):
+    "The data and the budget of a row."
+    return ', '.join(filter(None, (r.get('data'), r.get('budget') and f'budget {r["budget"]}')))
+
+
 OVER = '95 % interval over songs and seeds'
 
 def over(r):
@@ -115,7 +120,7 @@ def chen2017(root=ROOT):
     rows = [r for r in read_jsonl(root/'docs/chen2017.jsonl')
             if r.get('metric') == 'balanced_accuracy' and r.get('seed') is None and r.get('split') == 'test' and r.get('paper')]
     if not rows: return '*No rows yet: `make reproduce PAPER=chen2017 PUBLISH=1` writes them.*'
-    body = [[r['system'], r['paper'], number(r['value']), over(r), seeds(r), number(r.get('ceiling')), number(r.get('chance')), r.get('data', '')] for r in rows]
+    body = [[r['system'], r['paper'], number(r['value']), over(r), seeds(r), number(r.get('ceiling')), number(r.get('chance')), on(r)] for r in rows]
     return markdown_table(['system', 'paper, its data', 'ours', OVER, 'seeds', 'ceiling', 'chance', 'our data and budget'], body)
 
 
@@ -124,7 +129,7 @@ def cmcgan2018(root=ROOT):
     rows = [r for r in read_jsonl(root/'docs/cmcgan2018.jsonl')
             if r.get('metric') == 'balanced_accuracy' and r.get('seed') is None and r.get('split') == 'test' and r.get('direction', '').count('→') == 1]
     if not rows: return '*No rows yet: `make reproduce PAPER=cmcgan2018 PUBLISH=1` writes them.*'
-    body = [[r['direction'], r['system'], r.get('paper') or '', number(r['value']), over(r), seeds(r), number(r.get('ceiling')), r.get('data', '')]
+    body = [[r['direction'], r['system'], r.get('paper') or '', number(r['value']), over(r), seeds(r), number(r.get('ceiling')), on(r)]
             for r in sorted(rows, key=lambda r: (r['direction'], -r['value']))]
     return markdown_table(['direction', 'system', 'paper, its data', 'ours', OVER, 'seeds', 'ceiling', 'our data and budget'], body)
 

@@ -25,7 +25,7 @@ def build(notebook, rows, out):
 
 def publish(notebook, paper, out):
     "Put rows and ledger where the repository shows them; rows of other budgets and experiments stay."
-    from avgen_nb.chen import merged
+    from avgen_nb.experiments import merged
     from avgen_nb.metrics import read_rows, write_rows
     docs = ROOT/f'docs/{paper}.jsonl'
     write_rows(docs, merged(read_rows(docs) if docs.exists() else [], read_rows(out/'rows.jsonl')), append=False)

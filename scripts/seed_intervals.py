@@ -11,24 +11,24 @@ from dataclasses import replace
 
 from avgen_nb.metrics import read_rows, write_rows
 
-BETWEEN = {'gain': ' over ', 'balanced_accuracy_gap': ' - '}   # metrics of a difference, and what stands between its two systems
+DIFFERENCES = ('gain', 'balanced_accuracy_gap')   # metrics of a difference; its two systems are the factors `of` and `over`
 
 
-def kin(row): return row.system, row.direction, row.data, row.split, row.metric
+def kin(row, system=None, metric=None): return system or row.system, row.direction, row.data, row.budget, row.split, metric or row.metric
 
 
 def widened(mean, values):
     "The mean's row with an interval over songs and seeds."
     over_songs = (mean.high - mean.low) / (2 * 1.96)
     half = 1.96 * (statistics.variance(values) / len(values) + over_songs ** 2) ** .5
-    least = -1. if mean.metric in BETWEEN else 0.
+    least = -1. if mean.metric in DIFFERENCES else 0.
     return replace(mean, low=max(least, mean.value - half), high=min(1., mean.value + half), seeds=len(values), songs=None)
 
 
 def seeds_of(row, known):
     "The value of every seed of a mean, or of a difference of two means; known: kin → {seed: value}."
-    if row.metric not in BETWEEN: return list(known.get(kin(row), {}).values())
-    a, b = (known.get((name, *kin(row)[1:4], 'balanced_accuracy'), {}) for name in row.system.split(BETWEEN[row.metric]))
+    if row.metric not in DIFFERENCES: return list(known.get(kin(row), {}).values())
+    a, b = (known.get(kin(row, row.factors[k], 'balanced_accuracy'), {}) for k in ('of', 'over'))
     return [a[s] - b[s] for s in a] if a.keys() == b.keys() else []
 
 

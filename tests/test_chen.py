@@ -1,6 +1,5 @@
-"Choosing on development songs, rows of several seeds, the experiments of Chen et al. 2017 in miniature, and their ledger."
+"Choosing on development songs, the experiments of Chen et al. 2017 in miniature, and their ledger."
 import dataclasses
-import sys
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,8 @@ from torch import nn
 
 from avgen_nb import chen, metrics
 from avgen_nb.runs import evaluate_run, load_run
-from avgen_nb.chen import EFFORTS, LEDGER, REPRESENTATIONS, SYSTEMS, Effort
+from avgen_nb.chen import EFFORTS, LEDGER, REPRESENTATIONS, SYSTEMS
+from avgen_nb.experiments import Effort, assumptions, ledger, ledger_line
 from avgen_nb.judges import Judge
 from avgen_nb.metrics import Row, read_rows
 from avgen_nb.nets import Encoder
@@ -74,41 +74,14 @@ def test_looking_does_not_change_the_run(data):
     assert all(torch.equal(one[k], four[k]) for k in one)
 
 
-def test_seeds_do_not_narrow_the_interval():
-    true, songs = torch.arange(3).repeat_interleave(20), torch.arange(12).repeat_interleave(5)
-    pred = torch.where(songs % 2 == 0, true, (true + 1) % 3)
-    one = chen.seed_rows(true, {0: pred}, songs, {0: 1.})[-1]
-    ten = chen.seed_rows(true, {s: pred for s in range(10)}, songs, {s: 1. for s in range(10)})[-1]
-    assert one.value == ten.value and ten.high - ten.low > .9 * (one.high - one.low)
-    assert ten.minutes == 10 and ten.seed is None and ten.n == one.n == 60 and (ten.seeds, one.seeds, ten.songs) == (10, 1, 12)
-
-
-def test_seeds_that_disagree_widen_the_interval():
-    "Every song is right with one seed and wrong with the other: songs alone would give no width at all."
-    true, songs = torch.arange(3).repeat_interleave(20), torch.arange(12).repeat_interleave(5)
-    rows = chen.seed_rows(true, {0: true, 1: (true + 1) % 3}, songs, {0: 1., 1: 1.})
-    assert [r.seeds for r in rows] == [1, 1, 2] and rows[-1].value == .5
-    assert rows[-1].low == 0 and rows[-1].high == 1, 'a draw of seeds is twice the one or twice the other in half of the cases'
-
-
 def test_stored_means_cover_what_seeds_differ_by(root):
     "The ledger's rows: no mean of several seeds has an interval narrower than its seeds' own spread says."
     rows = read_rows(root/'docs/chen2017.jsonl')
     means = [r for r in rows if r.metric == 'balanced_accuracy' and r.seed is None]
     assert len(means) == 22 and all(r.seeds == 3 for r in means) and all(r.seeds == 1 for r in rows if r.metric == 'balanced_accuracy' and r.seed is not None)
     for m in means:
-        values = [r.value for r in rows if (r.system, r.data, r.split, r.metric) == (m.system, m.data, m.split, m.metric) and r.seed is not None]
+        values = [r.value for r in rows if (r.system, r.data, r.budget, r.split, r.metric) == (m.system, m.data, m.budget, m.split, m.metric) and r.seed is not None]
         assert m.high - m.low >= 2 * 1.96 * torch.tensor(values, dtype=torch.float64).std().item() / 3 ** .5 - 1e-9
-
-
-def test_intervals_from_seeds_by_hand(root):
-    sys.path.insert(0, str(root/'scripts'))
-    import seed_intervals
-    mean, *seeds = (Row('x', metric='balanced_accuracy', value=v, low=v - .0196, high=v + .0196, seed=s) for v, s in ((.5, None), (.4, 0), (.6, 1)))
-    new, one, _ = seed_intervals.renewed([mean, *seeds])
-    half = 1.96 * (.02 / 2 + .01 ** 2) ** .5
-    assert (new.low, new.high) == pytest.approx((.5 - half, .5 + half)) and (new.seeds, one.seeds) == (2, 1)
-    assert (one.low, one.high) == (.4 - .0196, .4 + .0196) and seed_intervals.renewed([new, one])[0] == new, 'nothing is widened twice'
 
 
 def test_effort_counts_epochs():
@@ -147,7 +120,7 @@ def test_representation_rows(data):
     rows = chen.representation_rows('MFCC', data, lambda pairs, rows: noise[rows], EFFORT, layers=(4,), judge=deaf)
     assert [r.seed for r in rows] == [0, 1, None]
     assert {r.system for r in rows} == {'MFCC, 4 convolutions'} and {r.paper for r in rows} == {'.8105'} and rows[-1].ceiling == pytest.approx(1 / 3)
-    assert all(r.low <= r.value <= r.high and r.steps == 3 for r in rows) and 'budget test' in rows[0].data
+    assert all(r.low <= r.value <= r.high and r.steps == 3 for r in rows) and (rows[0].data, rows[0].budget, rows[0].factors) == ('orchestra', 'test', dict(representation='MFCC', convolutions=4))
 
 
 @pytest.mark.parametrize('name', ['S2I-C+guide', 'S2I-A', 'S2I-N'])
@@ -156,7 +129,7 @@ def test_variant_rows(name, data, jury, tmp_path):
     rows = chen.variant_rows(system, data, tmp_path, EFFORT, jury)
     means = [r for r in rows if r.metric == 'balanced_accuracy' and r.seed is None]
     assert {r.split: r.paper for r in means} == {s: chen.PAPER.get((name, s)) for s in ('train', 'test')}
-    assert {r.seed for r in rows if r.metric == 'kid_judge'} == {0, 1} and all('budget test' in r.data for r in rows)
+    assert {r.seed for r in rows if r.metric == 'kid_judge'} == {0, 1} and {(r.recipe, r.data, r.budget) for r in rows} == {(name, 'orchestra', 'test')}
     run = load_run(tmp_path/'seed-0')
     assert run.meta['encoder'] == system.teach.__name__ and run.recipe.name == name
     assert evaluate_run(run, data)[0].n == 48
@@ -275,11 +248,11 @@ def test_table_1_hears_the_files_of_a_tree(tmp_path):
     store = prepare(tmp_path/'tree', tmp_path/'store', progress=False)
     for source in (tmp_path/'tree', store):
         pairs = load_urmp(source, every=4)
-        waves, rows = chen.waves_of_files(source), torch.arange(0, len(pairs['test']), 9)
+        waves, rows = chen.waves_of(source), torch.arange(0, len(pairs['test']), 9)
         assert torch.equal(lms(waves(pairs['test'], rows)).half(), pairs['test'].batch(rows).sound.half())
         heard = chen.heard_as(chen.REPRESENTATIONS['MFCC'], {k: thinned(p) for k, p in pairs.items()}, waves)
         assert heard['train'].sounds.shape[1:] == (1, 20, 44)
-    with pytest.raises(ValueError, match='has no .*wav'): chen.waves_of_files(tmp_path)(pairs['test'], rows)
+    with pytest.raises(ValueError, match='has no .*wav'): chen.waves_of(tmp_path)(pairs['test'], rows)
 
 
 def thinned(pairs): return chen.thin(pairs, 20)
@@ -288,10 +261,9 @@ def thinned(pairs): return chen.thin(pairs, 20)
 def test_curve_rows(data, jury):
     system = replace(SYSTEMS['S2I-C+guide'], recipe=replace(SYSTEMS['S2I-C+guide'].recipe, **TINY))
     rows = chen.curve_rows(system, data, EFFORT, jury)
-    per, looks = rows[0], rows[1:]
-    assert per.metric == 'steps_per_epoch' and per.value == 2, '24 of 48 pairs, 12 a batch'
-    assert {r.ceiling for r in looks} == {chen.ceiling_of(jury, chen.thin(data['dev'], 4))['value']} and {r.seeds for r in rows} == {1}
-    assert [r.steps for r in looks] == [2, 4] and {r.metric for r in looks} == {'dev_accuracy'} and {r.split for r in rows} == {'dev'}
+    assert [r.factors for r in rows] == [dict(epochs=2, every=2, epoch=k) for k in (1, 2)], '24 of 48 pairs, 12 a batch: 2 steps an epoch'
+    assert {r.ceiling for r in rows} == {chen.ceiling_of(jury, chen.thin(data['dev'], 4))['value']} and {r.seeds for r in rows} == {1}
+    assert [r.steps for r in rows] == [2, 4] and {r.metric for r in rows} == {'dev_accuracy'} and {r.split for r in rows} == {'dev'}
     assert [x for x, _ in chen.curve_lines(rows, 'S2I-C+guide')[0]] == [1, 2], 'in epochs'
 
 
@@ -307,7 +279,7 @@ def test_cause_rows(name, data, monkeypatch):
     tiny = {k: v for k, v in TINY.items() if k not in ('guide', 'plan', 'hidden', 'keep', 'norm')}
     monkeypatch.setattr(chen, 'I2S_GUIDED', replace(chen.I2S_GUIDED, **tiny))
     rows = chen.cause_rows(name, data, replace(EFFORT, epochs=.5))
-    assert rows[0].system == f'I2S+guide cause: {name}' and 0 <= rows[0].value <= 1 and rows[0].paper is None and rows[0].seeds == 1
+    assert rows[0].system == f'I2S+guide cause: {name}' and rows[0].factors == dict(cause=name) and 0 <= rows[0].value <= 1 and rows[0].paper is None and rows[0].seeds == 1
     assert len(rows) == (2 if name == 'nothing' else 1)
     assert (seen['pairs'] is data) == (name != 'clip'), 'who plays with stretched sounds is judged by who heard such'
 
@@ -325,7 +297,7 @@ def test_pose_rows_are_of_the_one_instrument(tmp_path):
     pairs = open_data(size='small')
     rows = chen.pose_rows('trombone', pairs, tmp_path, replace(EFFORT, judge=2, pose=2))
     assert {(r.system, r.metric) for r in rows} == {(s, m) for s, m in zip(['S2I-pose+guide'] * 2 + ['I2S-pose+guide'] * 2, chen.POSE_METRICS)}
-    assert all(r.data == 'orchestra trombone, budget test' and r.ceiling is not None for r in rows)
+    assert all((r.data, r.budget, r.factors) == ('orchestra', 'test', dict(instrument='trombone')) and r.ceiling is not None for r in rows)
     again = chen.pose_rows('trombone', pairs, tmp_path, replace(EFFORT, judge=2, pose=2))
     assert [r.value for r in again] == [r.value for r in rows], 'what is trained is not trained again'
 
@@ -337,15 +309,6 @@ def test_systems_differ_only_where_they_should():
     assert differ('S2I-C', 'S2I-N') == {'mismatch'}
 
 
-def test_a_killed_command_goes_on(tmp_path):
-    calls = []
-    def bad(): raise KeyboardInterrupt
-    good = lambda: calls.append(1) or [Row('x', value=1.)]
-    with pytest.raises(KeyboardInterrupt): chen.run_all({'a': good, 'b': bad}, tmp_path, say=lambda s: None)
-    rows = chen.run_all({'a': good, 'b': lambda: [Row('y', value=2.)]}, tmp_path, say=lambda s: None)
-    assert calls == [1] and [r.system for r in rows] == ['x', 'y'] == [r.system for r in read_rows(tmp_path/'rows.jsonl')]
-
-
 def test_list(capsys):
     assert chen.main(['--list']) == 0
     names = capsys.readouterr().out.split('\n')
@@ -353,50 +316,17 @@ def test_list(capsys):
 
 
 def test_ledger_without_rows_claims_nothing():
-    for entry in LEDGER: assert chen.ledger_line(entry, [])[4:] == ['not run yet'] + [''] * 6
-    assert chen.ledger([]).count('not run yet') == len(LEDGER)
-
-
-def test_ledger_shows_the_longest_budget_and_the_gap():
-    row = lambda budget, value, seed=None: Row('S2I-C', split='test', metric='balanced_accuracy', value=value, low=value, high=value,
-        seed=seed, data=f'orchestra, budget {budget}', ceiling=.99, minutes=3., device='a CPU')
-    entry = next(e for e in LEDGER if e[1:3] == ('S2I-C', 'test'))
-    line = chen.ledger_line(entry, [row('test', .1), row('cpu', .8556), row('cpu', .8, 0), row('cpu', .9, 1)])
-    assert line[3:6] == ['.7556', '0.856 [0.856, 0.856]', '+0.100'] and line[-2:] == ['0, 1', 'orchestra, budget cpu']
-
-
-def test_a_line_says_what_its_interval_is():
-    row = lambda value, **more: Row('S2I-C', split='test', metric='balanced_accuracy', value=value, low=.1, high=.4, data='x, budget cpu', **more)
-    entry = next(e for e in LEDGER if e[1:3] == ('S2I-C', 'test'))
-    seeds = [row(.2, seed=0, seeds=1, songs=78), row(.3, seed=1, seeds=1, songs=78)]
-    assert chen.ledger_line(entry, [row(.25, seeds=2), *seeds])[4] == '0.250 ≈[0.100, 0.400]'
-    assert chen.ledger_line(entry, [row(.25, seeds=2, songs=78), *seeds])[4] == '0.250 [0.100, 0.400]'
-    assert chen.ledger_line(entry, seeds[:1])[9] == 'one seed'
+    for entry in LEDGER: assert ledger_line(entry, [])[4:] == ['not run yet'] + [''] * 6
+    assert ledger([], LEDGER).count('not run yet') == len(LEDGER)
 
 
 def test_the_papers_figures_stand_beside_its_recipes_only():
     for where, system, split, metric, paper in LEDGER: assert bool(paper) != system.endswith('+guide')
-    line = chen.ledger_line(next(e for e in LEDGER if e[1] == 'I2S+guide'), [Row('I2S+guide', split='test', metric='balanced_accuracy', value=.9, seed=0)])
+    line = ledger_line(next(e for e in LEDGER if e[1] == 'I2S+guide'), [Row('I2S+guide', split='test', metric='balanced_accuracy', value=.9, seed=0)])
     assert line[3] == line[5] == ''
 
 
-def test_paper_rows_are_not_ours():
-    ours = [Row('S2I-C', metric='human_score', value=1.81, data='Chen et al. 2017, Sub-URMP')]
-    entry = next(e for e in LEDGER if e[1] == 'S2I-C' and e[4] == '1.81')
-    assert chen.ledger_line(entry, ours)[4] == 'not run yet'
-
-
 def test_assumptions_name_what_the_paper_does_not_give():
-    text = '\n'.join(chen.assumptions())
+    text = '\n'.join(assumptions(chen.CHEN_S2I, chen.ASSUMED))
     for name in ('batch', 'rates', 'betas', 'encoder_rate', 'spectral'): assert f'{name} = ' in text
     assert 'φ is read inside' in text and 'z = 10' not in text and 'S2I-A' in text
-
-
-def test_a_folder_of_experiments_is_of_one_data_and_one_effort(tmp_path, monkeypatch, capsys):
-    made = lambda seed: {k: made_up_pairs(seed) for k in ('train', 'dev', 'test')}
-    monkeypatch.setattr(chen, 'experiments', lambda data, effort, out, opened: {'a': lambda: [Row('x', value=float(data['train'].sounds.float().mean()))]})
-    run = lambda: chen.run_budget('chen', 'chen2017', '', EFFORTS, chen.experiments, ['--budget', 'test', '--out', str(tmp_path)])
-    monkeypatch.setattr(chen, 'open_data', lambda **k: made(0))
-    assert run() == 0 and run() == 0, 'the same again goes on'
-    monkeypatch.setattr(chen, 'open_data', lambda **k: made(1))
-    with pytest.raises(ValueError, match='other data or of another effort.*--out'): run()

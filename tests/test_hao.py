@@ -7,10 +7,10 @@ from torch import nn
 
 from avgen_nb import hao
 from avgen_nb.cgan import Generator
-from avgen_nb.chen import Effort, thin
 from avgen_nb.cmcgan import ABLATIONS, CMCGAN_GUIDED, HAO, WAYS, ablated
-from avgen_nb.hao import EFFORTS, Study, paired_gap
-from avgen_nb.judges import Judge, ceiling_of, song_interval
+from avgen_nb.experiments import Effort, thin
+from avgen_nb.hao import EFFORTS, Study
+from avgen_nb.judges import Judge, ceiling_of
 from avgen_nb.metrics import Row
 from avgen_nb.nets import MODALITIES
 from avgen_nb.pairs import Pairs
@@ -64,41 +64,6 @@ def test_choose_keeps_several_nets_of_one_moment():
             return {}
     run = choose(Two(), ('a', 'b'), lambda a, b: -abs(a.weight.item() + b.weight.item() - 10), 12, 12, quiet=True, device='cpu')
     assert run.averages['a'].weight.item() == run.averages['b'].weight.item() == 5
-
-
-def test_a_gap_is_the_difference_and_pairing_narrows_it():
-    g = torch.Generator().manual_seed(1)
-    true, songs = torch.arange(3).repeat_interleave(200), torch.arange(60).repeat_interleave(10)
-    theirs = torch.where(torch.rand(600, generator=g) < torch.rand(60, generator=g)[songs], true, (true + 1) % 3)
-    ours = torch.where(torch.rand(600, generator=g) < .2, true, theirs)
-    value, low, high = paired_gap(true, ours, theirs, songs)
-    a, b = song_interval(true, ours, songs), song_interval(true, theirs, songs)
-    assert value == pytest.approx(a[0] - b[0]) and low < value < high
-    assert high - low < .5 * min(a[2] - a[1], b[2] - b[1])
-    assert paired_gap(true, theirs, ours, songs)[0] == pytest.approx(-value)
-    assert paired_gap(true, ours, ours, songs) == (0, 0, 0)
-    again = paired_gap(true.repeat(5), ours.repeat(5), theirs.repeat(5), songs.repeat(5))
-    assert again == pytest.approx((value, low, high)), 'seeds do not multiply songs'
-
-
-def test_a_gap_over_one_song_of_one_seed_has_no_interval():
-    true, ours, theirs, song = torch.zeros(8).long(), torch.tensor([0] * 6 + [1] * 2), torch.tensor([0] * 4 + [1] * 4), torch.zeros(8).long()
-    with pytest.warns(UserWarning, match='one song'): value, low, high = paired_gap(true, ours, theirs, song)
-    assert value == .25 and low != low and high != high
-
-
-def test_a_gap_of_several_seeds_is_as_wide_as_the_seeds_are_apart():
-    "Three seeds .18 apart, as CMCGAN+guide's are: songs alone do not say so."
-    g = torch.Generator().manual_seed(2)
-    true, songs = torch.arange(3).repeat_interleave(400), torch.arange(60).repeat_interleave(20)
-    theirs = {s: torch.where(torch.rand(1200, generator=g) < .7, true, (true + 1) % 3) for s in range(3)}
-    ours = {s: torch.where(torch.rand(1200, generator=g) < at, true, (true + 1) % 3) for s, at in enumerate((.9, .72, .85))}
-    value, low, high = hao.gap_over_seeds(true, ours, theirs, songs)
-    alike = paired_gap(true.repeat(3), *(torch.cat(list(of.values())) for of in (ours, theirs)), songs.repeat(3))
-    assert value == pytest.approx(alike[0]) and high - low > 2 * (alike[2] - alike[1])
-    gaps = [paired_gap(true, ours[s], theirs[s], songs)[0] for s in range(3)]
-    assert low < sorted(gaps)[1] < high
-    assert hao.gap_over_seeds(true, {k: ours[k] for k in (2, 0, 1)}, theirs, songs) == (value, low, high), 'seeds are paired by name'
 
 
 def test_rows_say_songs_and_seeds_and_the_ceiling_of_the_very_pairs(study):
@@ -178,16 +143,17 @@ def test_without_latent_the_spread_over_z_is_nothing(study):
 
 
 def test_the_plan_names_every_ablation_and_both_races(study):
-    plan = hao.experiments(study.data, study.effort, study.out, study.opened)
+    plan = {e.name: e.run for e in hao.experiments(study.data, study.effort, study.out, study.opened)}
     assert {f'ablation {k}' for k in ABLATIONS} | {'gap', 'gap longer', 'table CMCGAN+guide', 'table S2I-C+guide longer', 'trips two single models'} <= set(plan)
     assert not any(k.startswith('pose') for k in plan), 'these pairs know no pose'
     rows = plan['gap longer']()
     assert [(r.system, r.metric) for r in rows] == [('CMCGAN+guide - S2I-C+guide longer', 'balanced_accuracy_gap'), ('CMCGAN+guide - I2S+guide longer', 'balanced_accuracy_gap')]
-    assert all(r.low <= r.value <= r.high and r.data == 'orchestra, budget test' for r in rows)
+    assert all(r.low <= r.value <= r.high and (r.data, r.budget) == ('orchestra', 'test') for r in rows)
+    assert rows[0].factors == dict(of='CMCGAN+guide', over='S2I-C+guide longer', times=hao.LONGER) and rows[0].recipe == 'CMCGAN+guide'
 
 
 def test_an_accuracy_s_row_is_found_by_the_ledger():
-    row = Row('CMCGAN', 'picture → sound', 'orchestra, budget cpu', 'test', 'balanced_accuracy', .6, .5, .7, ceiling=.95, minutes=1., device='x')
+    row = Row('CMCGAN', 'picture → sound', 'orchestra', 'test', 'balanced_accuracy', .6, .5, .7, ceiling=.95, minutes=1., device='x')
     text = hao.ledgers([row])
     assert '+0.081' in text['picture → sound'] and '+0.081' not in text['sound → picture']
     assert '.5189' in text['picture → sound'] and '.9105' in text['sound → picture']
@@ -196,7 +162,7 @@ def test_an_accuracy_s_row_is_found_by_the_ledger():
 
 def test_the_papers_figures_stand_beside_the_papers_recipe_only():
     names = ('CMCGAN+guide', 'I2S+guide', 'I2S+guide longer', 'CMCGAN')
-    rows = [Row(name, 'picture → sound', 'orchestra, budget cpu', 'test', 'balanced_accuracy', .6, .5, .7) for name in names]
+    rows = [Row(name, 'picture → sound', 'orchestra', 'test', 'balanced_accuracy', .6, .5, .7, budget='cpu') for name in names]
     lines = [line for line in hao.ledgers(rows)['picture → sound'].splitlines() if '0.600' in line]
     assert [any(figure in line for figure in ('.5189', '.1117', '.8109')) for line in lines] == ['+guide' not in line for line in lines] and len(lines) == 4
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from avgen_nb.judges import (STEPS, Judge, answers, balanced_accuracy, ceiling_of, chance, confusion, judge_for, judges_for, load_judge, majority,
-                             outline, package_judge, recalls, same_outline, save_judge, song_interval, train_judge, warm_cosine, world_judge)
+                             outline, package_judge, recalls, same_outline, save_judge, paired_interval, song_interval, train_judge, warm_cosine, world_judge)
 from avgen_nb.pairs import Pairs, pairs_from
 from avgen_nb.files import save_nets
 
@@ -338,3 +338,41 @@ def test_a_judge_of_128_pixels_by_the_same_code():
     assert (judge.predict(data['train'].batch(torch.arange(len(true))).picture).argmax(1) == true).float().mean() > 3 / 13
     with pytest.raises(ValueError, match='pictures of 128×128, these are of 64×64'): judge.predict(torch.zeros(2, 3, 64, 64))
     assert world_judge('picture', data) is None
+
+
+def gap(true, ours, theirs, songs): return paired_interval(true, {0: ours}, {0: theirs}, songs)
+
+
+def test_a_gap_is_the_difference_and_pairing_narrows_it():
+    g = torch.Generator().manual_seed(1)
+    true, songs = torch.arange(3).repeat_interleave(200), torch.arange(60).repeat_interleave(10)
+    theirs = torch.where(torch.rand(600, generator=g) < torch.rand(60, generator=g)[songs], true, (true + 1) % 3)
+    ours = torch.where(torch.rand(600, generator=g) < .2, true, theirs)
+    value, low, high = gap(true, ours, theirs, songs)
+    a, b = song_interval(true, ours, songs), song_interval(true, theirs, songs)
+    assert value == pytest.approx(a[0] - b[0]) and low < value < high
+    assert high - low < .5 * min(a[2] - a[1], b[2] - b[1])
+    assert gap(true, theirs, ours, songs)[0] == pytest.approx(-value)
+    assert gap(true, ours, ours, songs) == (0, 0, 0)
+    again = gap(true.repeat(5), ours.repeat(5), theirs.repeat(5), songs.repeat(5))
+    assert again == pytest.approx((value, low, high)), 'seeds do not multiply songs'
+
+
+def test_a_gap_over_one_song_of_one_seed_has_no_interval():
+    true, ours, theirs, song = torch.zeros(8).long(), torch.tensor([0] * 6 + [1] * 2), torch.tensor([0] * 4 + [1] * 4), torch.zeros(8).long()
+    with pytest.warns(UserWarning, match='one song'): value, low, high = gap(true, ours, theirs, song)
+    assert value == .25 and low != low and high != high
+
+
+def test_a_gap_of_several_seeds_is_as_wide_as_the_seeds_are_apart():
+    "Three seeds .18 apart, as CMCGAN+guide's are: songs alone do not say so."
+    g = torch.Generator().manual_seed(2)
+    true, songs = torch.arange(3).repeat_interleave(400), torch.arange(60).repeat_interleave(20)
+    theirs = {s: torch.where(torch.rand(1200, generator=g) < .7, true, (true + 1) % 3) for s in range(3)}
+    ours = {s: torch.where(torch.rand(1200, generator=g) < at, true, (true + 1) % 3) for s, at in enumerate((.9, .72, .85))}
+    value, low, high = paired_interval(true, ours, theirs, songs)
+    alike = gap(true.repeat(3), *(torch.cat(list(of.values())) for of in (ours, theirs)), songs.repeat(3))
+    assert value == pytest.approx(alike[0]) and high - low > 2 * (alike[2] - alike[1])
+    gaps = [gap(true, ours[s], theirs[s], songs)[0] for s in range(3)]
+    assert low < sorted(gaps)[1] < high
+    assert paired_interval(true, {k: ours[k] for k in (2, 0, 1)}, theirs, songs) == (value, low, high), 'seeds are paired by name'

@@ -233,9 +233,18 @@ def test_no_measure_touches_the_callers_randomness():
 ROW = Row('S2I-C+guide', 'sound → picture', 'orchestra', 'test', 'balanced_accuracy', .91, .88, .94, 3640, 78, 1, .98, 1/13, 1/13, .7556, 0, 2000, 1.5, 'CPU', '0.1')
 
 
+def test_factors_are_plain_and_come_back(tmp_path):
+    row = Row('x', recipe='r', budget='cpu', factors=dict(every=4, who='cello', level=np.float32(.5), most=math.inf))
+    write_rows(tmp_path/'rows.jsonl', [row])
+    back, = read_rows(tmp_path/'rows.jsonl')
+    assert (back.recipe, back.budget, back.factors) == ('r', 'cpu', dict(every=4, who='cello', level=.5, most=None))
+    assert Row('x').factors == {} and Row('x').factors is not Row('y').factors
+    assert cell(back, 'factors') == 'every 4, who cello, level 0.5, most None'
+
+
 def test_the_columns_are_the_contract():
-    assert list(json.loads(row_json(ROW))) == ['system', 'direction', 'data', 'split', 'metric', 'value', 'low', 'high', 'n', 'songs', 'seeds',
-                                               'ceiling', 'chance', 'majority', 'paper', 'seed', 'steps', 'minutes', 'device', 'version']
+    assert list(json.loads(row_json(ROW))) == ['system', 'recipe', 'direction', 'data', 'budget', 'factors', 'split', 'metric', 'value', 'low', 'high',
+                                               'n', 'songs', 'seeds', 'ceiling', 'chance', 'majority', 'paper', 'seed', 'steps', 'minutes', 'device', 'version']
 
 
 def test_rows_survive_the_file(tmp_path):

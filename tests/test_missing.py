@@ -7,9 +7,8 @@ import torch
 from hypothesis import given, strategies as st
 
 from avgen_nb import missing
-from avgen_nb.hao import paired_gap
-from avgen_nb.judges import balanced_accuracy
-from avgen_nb.missing import MISSING, PARTNERS, SAW, WAYS, WORKS, Fusion, FusionTask, Lab
+from avgen_nb.judges import balanced_accuracy, paired_interval
+from avgen_nb.missing import MISSING, PARTNERS, SAW, WAYS, WORKS, Column, Fusion, FusionTask, Lab
 from avgen_nb.nets import PICTURE, SOUND
 from avgen_nb.pairs import Pairs
 from avgen_nb.sound import lms, lms_to_db
@@ -130,9 +129,9 @@ answers = st.lists(st.integers(0, 2), min_size=36, max_size=36).map(torch.tensor
 @given(answers, answers)
 def test_gain_is_the_difference(before, after):
     true, songs = torch.arange(3).repeat_interleave(12), torch.arange(36) // 4
-    value, low, high = paired_gap(true, after, before, songs)
+    value, low, high = paired_interval(true, {0: after}, {0: before}, songs)
     assert value == pytest.approx(balanced_accuracy(true, after, 3) - balanced_accuracy(true, before, 3)) and low <= high
-    back = paired_gap(true, before, after, songs)
+    back = paired_interval(true, {0: before}, {0: after}, songs)
     assert back == pytest.approx((-value, -high, -low))
 
 
@@ -141,7 +140,7 @@ def test_a_paired_gain_is_surer_than_two_intervals():
     true, songs = torch.zeros(400).long(), torch.arange(400) // 20
     at = torch.arange(400) % 20
     before, after = ((at >= songs % 10 + k).long() for k in (1, 3))
-    value, low, high = paired_gap(true, after, before, songs)
+    value, low, high = paired_interval(true, {0: after}, {0: before}, songs)
     assert low > 0 and np.isclose(value, .1) and high - low < .01
 
 
@@ -292,8 +291,10 @@ def test_gains_are_over_songs_and_seeds(data):
     "One seed gains, the other loses as much: nothing is gained."
     labels = data['test'].labels
     right, wrong = (torch.nn.functional.one_hot(x, 3).float() for x in (labels, (labels + 1) % 3))
-    rows = missing.rows_of({'A': {0: wrong, 1: right}, 'B': {0: right, 1: wrong}}, data['test'], {'A': ('B',)}, split='test')
+    A, B = Column('A'), Column('B')
+    rows = missing.rows_of({A: {0: wrong, 1: right}, B: {0: right, 1: wrong}}, data['test'], {A: (B,)}, split='test', factors=dict(decibels=3))
     gain = next(r for r in rows if r.metric == 'gain')
+    assert rows[0].factors == dict(column='A', decibels=3) and gain.factors == rows[0].factors | {'of': 'A', 'over': 'B'}
     assert (gain.value, gain.low, gain.high, gain.songs, gain.seeds) == (0, -1, 1, 6, 2)
 
 
@@ -341,5 +342,15 @@ def test_list(capsys):
 
 
 def test_what_the_paper_prints_stands_beside_its_own_column_only():
-    assert missing.printed('GV + A, other songs, real pairs, own') == '.9804' and missing.printed('V + A') == '.9741'
-    for name in ('A, two nets', 'GV + A, same songs, as used, same instrument', 'code of A, same songs', 'GV, same songs'): assert missing.printed(name) is None
+    assert Column('GV + A', 'other songs', 'real pairs', 'own').paper == '.9804' and Column('V + A').paper == '.9741'
+    others = (Column('A, two nets'), Column('GV + A', 'same songs', 'as used', 'same instrument'), Column('code of A', 'same songs'), Column('GV', 'same songs'))
+    for c in others: assert c.paper is None
+
+
+def test_a_column_s_facts_are_its_row_s(watched):
+    "Every row says which column, whose partners, learnt how, made from what; noise says how loud, clean is none."
+    lab, _ = watched
+    rows = missing.partner_rows(lab, 'same songs', split='test') + missing.noise_rows(lab, 'GV + A', split='test')
+    names = ('column', 'saw', 'how', 'partner')
+    for r in rows: assert (r.factors.get('of') or r.system) == Column(**{k: v for k, v in r.factors.items() if k in names}).name and r.recipe == 'fusion'
+    assert {r.factors['decibels'] for r in rows if 'noisy' in r.factors} == {None, 0}
