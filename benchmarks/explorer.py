@@ -39,7 +39,8 @@ def panels():
 
 def explorer(rounds):
     "A row for each panel: p95 of its updates, all controls drawn at random between their ends."
-    from avgen_nb.explorer import answer, moves, update_times
+    from avgen_nb.rating import answer
+    from avgen_nb.explorer import moves, update_times
     rows = []
     for name, (f, choices) in panels().items():
         said = [answer(f, **v) for v in moves(choices, 3, seed=1)]

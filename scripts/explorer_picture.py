@@ -6,7 +6,8 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
-from avgen_nb.explorer import explore, explore_pose, images_of
+from avgen_nb.explorer import explore, explore_pose
+from avgen_nb.page import images_of
 from links import ROOT
 
 

@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 
 from avgen_nb import demo
-from avgen_nb.demo import Case, Tile
-from avgen_nb.explorer import Film
+from avgen_nb.page import Case, Tile, Film
 from avgen_nb.metrics import Row
 from avgen_nb.sound import SAMPLE_RATE, read_sound, write_sound
 
