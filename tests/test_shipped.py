@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'scripts'))
 import real_recordings, ship_models
 from avgen_nb.cgan import load_run, shipped, shipped_names
-from avgen_nb.chen import taken_for
+from avgen_nb.experiments import taken_for
 from avgen_nb.judges import balanced_accuracy, ceiling_of
 from avgen_nb.metrics import Row, read_rows, write_rows
 from avgen_nb.pairs import exam_pairs
