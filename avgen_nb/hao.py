@@ -18,7 +18,7 @@ from . import __version__, chen
 from .cgan import I2S_GUIDED, S2I_C_GUIDED, load_run, meta_of
 from .chen import Effort, System, encoder_for_system, ledger, named, run_budget, seed_rows, table_rows, taken_for, thin, train_system
 from .cmcgan import ABLATIONS, CMCGAN, CMCGAN_GUIDED, HAO, PAPER_CMCGAN, WAYS, ablated, finish_cycle, load_cycle, one_way, probes_of, round_trips
-from .judges import balanced_accuracy, ceiling_of, chance, judge_for, lone_songs, song_interval, song_units
+from .judges import balanced_accuracy, ceiling_of, chance, few_seeds, judge_for, lone_songs, song_interval, song_units
 from .metrics import Row
 from .nets import MODALITIES
 from .probes import score_probe
@@ -112,6 +112,7 @@ def paired_gap(
     draw, slot = np.random.default_rng(0), np.eye(label.max() + 1)[label][:, np.unique(label)]
     pick = start + (draw.random((n, len(size))) * count).astype(int)
     seeds = np.eye(len(extra))[draw.integers(len(extra), size=(n, len(extra)))].mean(1)            # (n, seeds) weights
+    seeds = few_seeds(len(extra)) * (seeds - 1 / len(extra)) + 1 / len(extra)
     gaps = ((np.take_along_axis(seeds @ extra, pick, 1) @ slot) / (size[pick] @ slot)).mean(1)
     ends = (np.nan, np.nan) if lone_songs(true, songs) == (1, 1) and len(each) == 1 else np.percentile(gaps, [2.5, 97.5])
     return float(((extra.mean(0) @ slot) / (size @ slot)).mean()), *map(float, ends)
