@@ -11,9 +11,8 @@ __all__ = ['EFFORTS', 'REPRESENTATIONS', 'PLANS', 'PAPER_TABLE_1', 'CHEN_S2I_A',
 
 # %% ../nbs/21_chen.ipynb #00000004
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
