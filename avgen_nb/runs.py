@@ -265,7 +265,8 @@ def evaluate_run(
     run = run if hasattr(run, 'make') else load_run(run)
     pairs, source = scored_pairs(run, data, split)
     m, family = run.meta, FAMILIES.get(run.meta.get('family', 'cgan'))
-    context = dict(system=name_of(run), direction=direction_of(run), data=source, split=split, n=len(pairs), seeds=1, steps=m.get('steps'),
+    context = dict(system=name_of(run), recipe=name_of(run), direction=direction_of(run), data=source, split=split, n=len(pairs), seeds=1,
+        steps=m.get('steps'),
                    minutes=m.get('minutes'), device=m.get('device') or device_name(), version=m.get('version', ''))
     rows = (family and family.score or pair_rows)(run, pairs, context, seed)
     if family and family.paper: rows[0].paper = family.paper(m, split)

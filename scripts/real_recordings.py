@@ -51,7 +51,7 @@ def rows_of(x, labels, name):
     for r in runs:
         if r.source.name != 'sound': continue
         m = {k: r.meta[k] for k in ('seed', 'steps', 'minutes', 'version')}
-        yield score(r.jury, r.make(x), labels, system=name_of(r), direction=direction_of(r), data=name, **m)
+        yield score(r.jury, r.make(x), labels, system=name_of(r), recipe=name_of(r), direction=direction_of(r), data=name, **m)
 
 
 def main():
