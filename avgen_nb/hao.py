@@ -113,7 +113,7 @@ def paired_gap(
     pick = start + (draw.random((n, len(size))) * count).astype(int)
     seeds = np.eye(len(extra))[draw.integers(len(extra), size=(n, len(extra)))].mean(1)            # (n, seeds) weights
     seeds = few_seeds(len(extra)) * (seeds - 1 / len(extra)) + 1 / len(extra)
-    gaps = ((np.take_along_axis(seeds @ extra, pick, 1) @ slot) / (size[pick] @ slot)).mean(1)
+    gaps = ((np.take_along_axis(seeds @ extra, pick, 1) @ slot) / (size[pick] @ slot)).mean(1).clip(-1, 1)
     ends = (np.nan, np.nan) if lone_songs(true, songs) == (1, 1) and len(each) == 1 else np.percentile(gaps, [2.5, 97.5])
     return float(((extra.mean(0) @ slot) / (size @ slot)).mean()), *map(float, ends)
 

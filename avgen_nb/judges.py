@@ -128,7 +128,7 @@ def song_interval(true,    # (N,) class of each item
     scores = np.stack([song_draws(true[k], pred[k], songs[k], seed, n) for k in each])   # the same songs for each model
     drawn = np.random.default_rng((seed, 1)).integers(len(each), size=scores.shape)      # and models redrawn as well
     wide = few_seeds(len(each)) * (np.take_along_axis(scores, drawn, 0) - scores.mean(0)).mean(0)
-    low, high = np.percentile(scores.mean(0) + wide, [2.5, 97.5])
+    low, high = np.percentile((scores.mean(0) + wide).clip(0, 1), [2.5, 97.5])
     return value, float(low), float(high)
 
 # %% ../nbs/08_judges.ipynb #0000001b
