@@ -325,3 +325,11 @@ def test_a_broken_cache_is_made_anew(splits, cache):
     path.write_bytes(b'rubbish')
     assert judge_for('picture', splits, steps=1).meta['steps'] == 1
     assert load_judge(path).meta['ceiling']['n'] == 36
+
+
+def test_three_seeds_are_as_far_apart_as_new_ones_would_be():
+    "Every song is answered alike, so songs have no width: the interval is the seeds' own, and no narrower than their spread says."
+    true, songs = torch.zeros(200).long(), torch.arange(20).repeat_interleave(10)
+    said = [torch.where(torch.arange(200) % 10 < k, 0, 1) for k in (7, 8, 9)]
+    value, low, high = song_interval(true.repeat(3), torch.cat(said), songs.repeat(3), runs=torch.arange(3).repeat_interleave(200))
+    assert value == pytest.approx(.8) and high - low >= 2 * 1.96 * .1 / 3 ** .5
