@@ -130,7 +130,7 @@ def song_interval(true,    # (N,) class of each item
     scores = np.stack([song_draws(true[k], pred[k], songs[k], seed, n) for k in each])   # the same songs for each model
     drawn = np.random.default_rng((seed, 1)).integers(len(each), size=scores.shape)      # and models redrawn as well
     wide = few_seeds(len(each)) * (np.take_along_axis(scores, drawn, 0) - scores.mean(0)).mean(0)
-    low, high = np.percentile(scores.mean(0) + wide, [2.5, 97.5])
+    low, high = np.percentile((scores.mean(0) + wide).clip(0, 1), [2.5, 97.5])
     return value, float(low), float(high)
 
 # %% ../nbs/14_judges.ipynb #19e0a002
@@ -149,7 +149,7 @@ def paired_interval(true,    # (N,) class of each item
     pick = start + (draw.random((n, len(size))) * count).astype(int)
     seeds = np.eye(len(more))[draw.integers(len(more), size=(n, len(more)))].mean(1)             # (n, seeds) weights
     seeds = few_seeds(len(more)) * (seeds - 1 / len(more)) + 1 / len(more)
-    gaps = ((np.take_along_axis(seeds @ more, pick, 1) @ slot) / (size[pick] @ slot)).mean(1)
+    gaps = ((np.take_along_axis(seeds @ more, pick, 1) @ slot) / (size[pick] @ slot)).mean(1).clip(-1, 1)
     ends = (math.nan,) * 2 if lone_songs(true, songs) == (1, 1) and len(more) == 1 else np.percentile(gaps, [2.5, 97.5])
     return float(((more.mean(0) @ slot) / (size @ slot)).mean()), *map(float, ends)
 

@@ -376,3 +376,11 @@ def test_a_gap_of_several_seeds_is_as_wide_as_the_seeds_are_apart():
     gaps = [gap(true, ours[s], theirs[s], songs)[0] for s in range(3)]
     assert low < sorted(gaps)[1] < high
     assert paired_interval(true, {k: ours[k] for k in (2, 0, 1)}, theirs, songs) == (value, low, high), 'seeds are paired by name'
+
+
+def test_three_seeds_are_as_far_apart_as_new_ones_would_be():
+    "Every song is answered alike, so songs have no width: the interval is the seeds' own, and no narrower than their spread says."
+    true, songs = torch.zeros(200).long(), torch.arange(20).repeat_interleave(10)
+    said = [torch.where(torch.arange(200) % 10 < k, 0, 1) for k in (7, 8, 9)]
+    value, low, high = song_interval(true.repeat(3), torch.cat(said), songs.repeat(3), runs=torch.arange(3).repeat_interleave(200))
+    assert value == pytest.approx(.8) and high - low >= 2 * 1.96 * .1 / 3 ** .5
