@@ -56,6 +56,7 @@ def gain_row(
     context = dict(system=f'{of} over {over}', metric='gain', n=len(true), songs=len(songs.unique()), seeds=len(ours)) | context
     return Row(value=value, low=low, high=high, factors=factors, **context)
 
+# %% ../nbs/19_experiments.ipynb #19e1000e
 def verdicts(
     rows,        # Rows, of which those of a gain are told
     **factors,   # only of these
@@ -65,9 +66,10 @@ def verdicts(
     gains = [r for r in rows if r.metric == 'gain' and r.low is not None and factors.items() <= r.factors.items()]
     return [f'{r.factors["of"]} {word(r)} {r.factors["over"]}: {r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}]' for r in gains]
 
-# %% ../nbs/19_experiments.ipynb #19e10010
+# %% ../nbs/19_experiments.ipynb #19e10011
 BUDGETS = ('test', 'cpu', 'gpu')   # the shortest first
 
+# %% ../nbs/19_experiments.ipynb #19e10012
 @dataclass(frozen=True)
 class Effort:
     "How long everything takes under one budget."
@@ -92,7 +94,7 @@ class Effort:
         "The recipe as this budget can afford it."
         return replace(recipe, width=self.width or recipe.width, batch=self.batch or recipe.batch)
 
-# %% ../nbs/19_experiments.ipynb #19e10013
+# %% ../nbs/19_experiments.ipynb #19e10015
 def thin(
     pairs,   # Pairs
     every: int,  # keep one of so many
@@ -108,6 +110,7 @@ def judged_by(
     model.jury = judge
     return model
 
+# %% ../nbs/19_experiments.ipynb #19e10016
 def taken_for(
     model,   # a `Generator`
     pairs,   # Pairs
@@ -118,7 +121,7 @@ def taken_for(
     found = over(model, pairs, model.jury.predict, seed, part).argmax(1)
     return judge_labels(model.jury, pairs.labels, pairs.classes), found
 
-# %% ../nbs/19_experiments.ipynb #19e10016
+# %% ../nbs/19_experiments.ipynb #19e10019
 def waves_of(
     source,          # 'orchestra', a folder in the layout of Sub-URMP, or a store made from it
     size='default',  # of the orchestra
@@ -128,7 +131,7 @@ def waves_of(
     arrays = build_orchestra(size)
     return lambda pairs, rows: torch.from_numpy(windows_of(arrays, pairs.truth['row'][rows].cpu().numpy()))
 
-# %% ../nbs/19_experiments.ipynb #19e10019
+# %% ../nbs/19_experiments.ipynb #19e1001c
 def kept(
     shelf,        # folder of trained nets; none: nothing is kept
     facts: dict,  # everything that decides the result, as JSON can say it
@@ -147,7 +150,7 @@ def kept(
     net.load_state_dict(weights['net'])
     return net.eval().requires_grad_(False), meta['minutes']
 
-# %% ../nbs/19_experiments.ipynb #19e10022
+# %% ../nbs/19_experiments.ipynb #19e10029
 @dataclass(frozen=True)
 class Experiment:
     "One part of a paper's tables."
@@ -157,7 +160,7 @@ class Experiment:
     @property
     def file(self): return f'{self.name.replace(" ", "-")}.jsonl'
 
-# %% ../nbs/19_experiments.ipynb #19e10025
+# %% ../nbs/19_experiments.ipynb #19e1002c
 def run_all(
     paper: list,    # Experiments
     out,            # folder for the rows
@@ -177,7 +180,7 @@ def run_all(
     if is_first(): write_rows(Path(out)/'rows.jsonl', rows, append=False)
     return rows
 
-# %% ../nbs/19_experiments.ipynb #19e1002b
+# %% ../nbs/19_experiments.ipynb #19e10032
 def claim(
     out,      # folder of experiments
     module,   # whose, as in 'chen'
@@ -190,7 +193,7 @@ def claim(
         raise ValueError(f'{why}: name another folder with --out')
     write_atomic(path, text.encode())
 
-# %% ../nbs/19_experiments.ipynb #19e1002e
+# %% ../nbs/19_experiments.ipynb #19e10035
 def run_budget(
     module,       # name, as in 'chen'
     paper,        # name, as in 'chen2017'
@@ -217,13 +220,14 @@ def run_budget(
     print(f'{len(run_all(wanted, out, lambda s: print(s, flush=True)))} rows in {out}/rows.jsonl')
     return 0
 
-# %% ../nbs/19_experiments.ipynb #19e10032
+# %% ../nbs/19_experiments.ipynb #19e10039
 def budgets_in(
     rows,   # Rows
 ):
     "The budgets that rows come from, shortest first."
     return [b for b in BUDGETS if any(r.budget == b for r in rows)]
 
+# %% ../nbs/19_experiments.ipynb #19e1003a
 def longest(
     rows,   # Rows of any budgets
 ):
@@ -233,6 +237,7 @@ def longest(
     for r in rows: most[r.system] = max(rank(r), most.get(r.system, -1))
     return [r for r in rows if rank(r) == most[r.system]]
 
+# %% ../nbs/19_experiments.ipynb #19e1003b
 def merged(
     old,   # Rows
     new,   # Rows
@@ -241,9 +246,10 @@ def merged(
     key = lambda r: (r.system, r.direction, r.data, r.budget, json.dumps(r.factors, sort_keys=True), r.split, r.metric, r.seed)
     return list(({key(r): r for r in old} | {key(r): r for r in new}).values())
 
-# %% ../nbs/19_experiments.ipynb #19e10036
+# %% ../nbs/19_experiments.ipynb #19e1003f
 HEAD = ('where', 'system', 'split', 'paper', 'ours [95 %]', 'gap', 'ceiling', 'hardware', 'minutes', 'seeds', 'data and budget')
 
+# %% ../nbs/19_experiments.ipynb #19e10040
 def line_of(
     rows,     # Rows
     system,   # name
@@ -252,6 +258,7 @@ def line_of(
     "The accuracy of one system."
     return next((r for r in rows if (r.system, r.split, r.metric, r.seed) == (system, split, 'balanced_accuracy', None)), None)
 
+# %% ../nbs/19_experiments.ipynb #19e10041
 def ledger_line(
     entry,   # (where, system, split, metric, the paper's figure or '')
     rows,    # Rows
@@ -270,6 +277,7 @@ def ledger_line(
     data = ', '.join(filter(None, (mean.data, mean.budget and f'budget {mean.budget}')))
     return [where, system, split, paper, ours, gap, show(mean.ceiling), mean.device, minutes, told, data]
 
+# %% ../nbs/19_experiments.ipynb #19e10042
 def ledger(
     rows,          # Rows
     entries,       # as `ledger_line` wants them
@@ -281,7 +289,7 @@ def ledger(
     wide = [max(len(line[i]) for line in [HEAD, *cells]) for i in range(len(HEAD))]
     return '\n'.join('  '.join(c.ljust(w) for c, w in zip(line, wide)).rstrip() for line in [HEAD, *cells])
 
-# %% ../nbs/19_experiments.ipynb #19e10039
+# %% ../nbs/19_experiments.ipynb #19e10045
 def assumptions(
     recipe,     # whose values are told
     more=(),    # what is assumed beside them

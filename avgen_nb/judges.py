@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SHAPE', 'recalls', 'balanced_accuracy', 'chance', 'majority', 'confusion', 'show_confusion', 'song_units',
-           'song_draws', 'lone_songs', 'song_interval', 'paired_interval', 'Residual', 'ResidualNet', 'in_parts',
-           'Judge', 'JudgeTask', 'warm_cosine', 'answers', 'one_of', 'judge_labels', 'ceiling_of', 'train_judge',
-           'save_judge', 'load_judge', 'outline', 'same_outline', 'kept_judge', 'judge_file', 'package_judge',
-           'world_judge', 'judge_for', 'judges_for']
+           'song_draws', 'lone_songs', 'few_seeds', 'song_interval', 'paired_interval', 'Residual', 'ResidualNet',
+           'in_parts', 'Judge', 'JudgeTask', 'warm_cosine', 'answers', 'one_of', 'judge_labels', 'ceiling_of',
+           'train_judge', 'save_judge', 'load_judge', 'outline', 'same_outline', 'kept_judge', 'judge_file',
+           'package_judge', 'world_judge', 'judge_for', 'judges_for']
 
 # %% ../nbs/14_judges.ipynb #00000004
 import math, warnings
@@ -112,6 +112,10 @@ def lone_songs(true, songs):
     return lone, len(size)
 
 # %% ../nbs/14_judges.ipynb #37f1a6ba
+def few_seeds(k): # how many trained models
+    "What the deviations of k redrawn models are stretched by: their bootstrap's variance is (k - 1)/k of what it should be."
+    return math.sqrt(k / (k - 1)) if k > 1 else 1.
+
 def song_interval(true,    # (N,) class of each item
                   pred,    # (N,) class the judge named
                   songs,   # (N,) song each item comes from
@@ -127,7 +131,8 @@ def song_interval(true,    # (N,) class of each item
     if lone_songs(true, songs) == (1, 1) and len(each) == 1: return value, math.nan, math.nan
     scores = np.stack([song_draws(true[k], pred[k], songs[k], seed, n) for k in each])   # the same songs for each model
     drawn = np.random.default_rng((seed, 1)).integers(len(each), size=scores.shape)      # and models redrawn as well
-    low, high = np.percentile(np.take_along_axis(scores, drawn, 0).mean(0), [2.5, 97.5])
+    wide = few_seeds(len(each)) * (np.take_along_axis(scores, drawn, 0) - scores.mean(0)).mean(0)
+    low, high = np.percentile(scores.mean(0) + wide, [2.5, 97.5])
     return value, float(low), float(high)
 
 # %% ../nbs/14_judges.ipynb #19e0a002
@@ -145,6 +150,7 @@ def paired_interval(true,    # (N,) class of each item
     draw, slot = np.random.default_rng(0), np.eye(label.max() + 1)[label][:, np.unique(label)]
     pick = start + (draw.random((n, len(size))) * count).astype(int)
     seeds = np.eye(len(more))[draw.integers(len(more), size=(n, len(more)))].mean(1)             # (n, seeds) weights
+    seeds = few_seeds(len(more)) * (seeds - 1 / len(more)) + 1 / len(more)
     gaps = ((np.take_along_axis(seeds @ more, pick, 1) @ slot) / (size[pick] @ slot)).mean(1)
     ends = (math.nan,) * 2 if lone_songs(true, songs) == (1, 1) and len(more) == 1 else np.percentile(gaps, [2.5, 97.5])
     return float(((more.mean(0) @ slot) / (size @ slot)).mean()), *map(float, ends)

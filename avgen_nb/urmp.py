@@ -20,7 +20,6 @@ from .sound import WINDOW, BadFile, lms, read_sound
 from . import __version__
 from .folders import PICTURES, SOUNDS, class_files, read_picture
 from .orchestra import SIZES, Plan, cut, frames_in, in_parallel
-from .pairs import Pairs, check_apart
 from .players import INSTRUMENTS, draw_frame
 from .sound import WINDOW, BadFile, lms, read_sound, write_sound
 

@@ -14,12 +14,12 @@ from links import ROOT
 def draw(path):
     "One row a panel: given, made, true."
     fig, axes = plt.subplots(2, 3, figsize=(9.5, 7.2), layout='constrained')
-    for ax, card in zip(axes.flat, [*explore('S2I-C+guide'), *explore_pose('I2S+guide')]):
-        ax.imshow(images_of(card)[0], extent=(0, 1, 1, 0), aspect='equal')
+    for ax, tile in zip(axes.flat, [*explore('S2I-C+guide'), *explore_pose('I2S+guide')]):
+        ax.imshow(images_of(tile)[0], extent=(0, 1, 1, 0), aspect='equal')
         ax.axis('off')
-        ax.set_title(card.caption, fontsize=11, weight='bold')
-        ax.text(.5, 1.03, card.note, fontsize=9, ha='center', va='top')
-        for joint, (x, y) in getattr(card, 'joints', {}).items():
+        ax.set_title(tile.caption, fontsize=11, weight='bold')
+        ax.text(.5, 1.03, tile.said, fontsize=9, ha='center', va='top')
+        for joint, (x, y) in getattr(tile, 'joints', {}).items():
             ax.plot(x, y, 'o', ms=18, mfc='none', mec='black', mew=5)
             ax.plot(x, y, 'o', ms=18, mfc='none', mec='white', mew=2)
             ax.text(x, y - .08, joint.replace('_', ' '), color='white', ha='center', fontsize=10, bbox=dict(fc='black', ec='none', pad=1, alpha=.6))

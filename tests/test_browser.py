@@ -24,9 +24,9 @@ def free_port():
 
 @pytest.fixture(scope='module')
 def folder(root, tmp_path_factory):
-    "What the person has: the lesson, two files, and no more."
+    "What the person has: both lessons of the explorer, two files, and no more."
     home = tmp_path_factory.mktemp('lab')
-    shutil.copy(root/'nbs/91_explorer.ipynb', home)
+    for lesson in ('91_explorer', '91b_beside'): shutil.copy(root/f'nbs/{lesson}.ipynb', home)
     write_sound(home/'flute.wav', tone(76, 2.))
     (home/'broken.wav').write_bytes(b'RIFF of nothing')
     return home
@@ -73,13 +73,13 @@ def browser():
 
 class Person:
     "Does what a person does, and looks."
-    def __init__(self, page, address, shots):
-        self.page, self.address, self.shots = page, address, shots
+    def __init__(self, page, address, shots, lesson):
+        self.page, self.address, self.shots, self.lesson = page, address, shots, lesson
 
     def open(self, kernel=''):
-        self.page.goto(f'{self.address}/lab/tree/91_explorer.ipynb{kernel}')
+        self.page.goto(f'{self.address}/lab/tree/{self.lesson}.ipynb{kernel}')
         self.page.wait_for_selector('.jp-Notebook .jp-Cell', timeout=120_000)
-        self.page.wait_for_function('() => document.querySelectorAll(".jp-Notebook .jp-CodeCell").length > 50', timeout=120_000)
+        self.page.wait_for_function('() => document.querySelectorAll(".jp-Notebook .jp-CodeCell").length > 30', timeout=120_000)
 
     def command(self, menu, item):
         self.page.get_by_role('menuitem', name=menu, exact=True).click()
@@ -117,17 +117,24 @@ def shots():
     return path
 
 
-@pytest.fixture(scope='module')
-def person(browser, lab, shots):
+def opened(browser, lab, shots, lesson):
+    "Someone who has opened a lesson and run all of it."
     page = browser.new_page(viewport=dict(width=1440, height=950), permissions=['microphone'])
-    wrong = []
+    one, wrong = Person(page, lab[0], shots, lesson), []
     page.on('pageerror', lambda e: wrong.append(str(e)))
-    one = Person(page, lab[0], shots)
     one.wrong = wrong
     one.open()
     one.run_all()
     yield one
     page.close()
+
+
+@pytest.fixture(scope='module')
+def person(browser, lab, shots): yield from opened(browser, lab, shots, '91_explorer')
+
+
+@pytest.fixture(scope='module')
+def other(browser, lab, shots): yield from opened(browser, lab, shots, '91b_beside')
 
 
 def wait(true, what, timeout=30):
@@ -147,20 +154,27 @@ def choose(person, panel, path):
     files.value.set_files(path)
 
 
-def test_the_lesson_runs_and_shows_every_panel(person):
+NOTE = "live(note_panel(), explore('S2I-C+guide'))"
+FIRST = (NOTE, 'live(pose_panel(), posed)', 'live(upload_panel(), film_tiles(melody, 4))')
+SECOND = ('live(walk_panel(), strip)', 'live(trip_panel(), trip)', 'live(compare_panel(), everyone)', 'live(browse_panel(arrays), found)',
+          'live(copies_panel(arrays, train, bank, scale), alike)')
+
+def check_panels(person, panels, name):
     assert person.page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
     assert person.page.locator('.jp-RenderedText pre', has_text='Traceback').count() == 0
-    for k, code in enumerate(('live(note_panel(), explore(\'S2I-C+guide\'))', 'live(pose_panel(), posed)', 'live(upload_panel(), film_cards(melody, 4))', 'live(walk_panel(), strip)', 'live(trip_panel(), trip)',
-                 'live(compare_panel(), everyone)', 'live(browse_panel(arrays), found)', 'live(copies_panel(arrays, train, bank, scale), alike)')):
+    for k, code in enumerate(panels):
         panel = person.panel(code)
         panel.wait_for(timeout=20_000)
-        person.shot(f'light-{k}', panel)
+        person.shot(f'light-{name}-{k}', panel)
         assert panel.get_by_role('alert').count() == 0
-        assert k == 2 or panel.locator('figure').count() > 1
+        assert 'upload' in code or panel.locator('figure').count() > 1
+
+
+def test_the_lesson_runs_and_shows_every_panel(person): check_panels(person, FIRST, 'explorer')
 
 
 def test_sliders_by_keyboard(person):
-    panel = person.panel("live(note_panel(), explore('S2I-C+guide'))")
+    panel = person.panel(NOTE)
     out, picture = panel.locator('.widget-html').last, panel.locator('figure img').nth(1)
     thumb = panel.get_by_role('slider').first
     thumb.focus()
@@ -178,7 +192,7 @@ def test_sliders_by_keyboard(person):
 
 
 def test_lists_by_keyboard(person):
-    panel = person.panel("live(note_panel(), explore('S2I-C+guide'))")
+    panel = person.panel(NOTE)
     panel.get_by_label('instrument').focus()
     person.page.keyboard.type('tuba')
     panel.locator('figure', has_text='judged tuba').first.wait_for(timeout=30_000)
@@ -189,25 +203,14 @@ def test_lists_by_keyboard(person):
     person.page.wait_for_function('a => a.currentTime > 0', arg=panel.locator('audio').element_handle(), timeout=30_000)
 
 
-def test_every_sound_plays(person):
-    for code in ("live(note_panel(), explore('S2I-C+guide'))", 'live(trip_panel(), trip)', 'live(walk_panel(), strip)'):
-        for audio in person.panel(code).locator('audio').all():
+def test_every_sound_plays(person, other):
+    for who, code in ((person, NOTE), (other, SECOND[1]), (other, SECOND[0])):
+        who.page.bring_to_front()
+        for audio in who.panel(code).locator('audio').all():
             assert audio.get_attribute('aria-label')
             audio.evaluate('a => a.play()')
-            person.page.wait_for_function('a => a.currentTime > .1 || a.ended', arg=audio.element_handle(), timeout=30_000)
+            who.page.wait_for_function('a => a.currentTime > .1 || a.ended', arg=audio.element_handle(), timeout=30_000)
             assert .45 < audio.evaluate('a => a.duration') < 2.2
-
-
-def test_a_film_follows_its_sound(person):
-    audio = person.panel('live(walk_panel(), strip)').locator('audio').first
-    screen, handle = audio.locator('xpath=preceding-sibling::div'), audio.element_handle()
-    audio.evaluate('a => { a.pause(); a.currentTime = 1.55 }')
-    person.page.wait_for_function('a => a.previousElementSibling.dataset.frame === "15"', arg=handle, timeout=30_000)
-    assert screen.evaluate('s => s.style.backgroundPosition') == f'{-15 * 256}px 0px'
-    audio.evaluate('a => { a.currentTime = 0; a.play() }')
-    person.page.wait_for_function('a => a.currentTime > .5', arg=handle, timeout=30_000)
-    at, frame = audio.evaluate('a => [a.currentTime, Number(a.previousElementSibling.dataset.frame)]')
-    assert abs(frame - 10 * at) < 2
 
 
 def test_a_hand_is_dragged(person):
@@ -229,7 +232,7 @@ def test_a_hand_is_dragged(person):
 
 
 def test_files_good_and_bad(person, folder):
-    panel = person.panel('live(upload_panel(), film_cards(melody, 4))')
+    panel = person.panel('live(upload_panel(), film_tiles(melody, 4))')
     choose(person, panel, folder/'flute.wav')
     panel.locator('figure', has_text='16 frames').wait_for(timeout=30_000)
     person.shot('upload', panel)
@@ -241,7 +244,7 @@ def test_files_good_and_bad(person, folder):
 
 
 def test_the_microphone(person):
-    panel = person.panel('live(upload_panel(), film_cards(melody, 4))')
+    panel = person.panel('live(upload_panel(), film_tiles(melody, 4))')
     button = panel.get_by_role('button', name='Record')
     button.click()
     panel.get_by_role('button', name='Stop').wait_for(timeout=30_000)
@@ -252,6 +255,21 @@ def test_the_microphone(person):
     person.shot('recorded', panel)
 
 
+def test_the_second_lesson_runs_and_shows_every_panel(other): check_panels(other, SECOND, 'beside')
+
+
+def test_a_film_follows_its_sound(other):
+    audio = other.panel('live(walk_panel(), strip)').locator('audio').first
+    screen, handle = audio.locator('xpath=preceding-sibling::div'), audio.element_handle()
+    audio.evaluate('a => { a.pause(); a.currentTime = 1.55 }')
+    other.page.wait_for_function('a => a.previousElementSibling.dataset.frame === "15"', arg=handle, timeout=30_000)
+    assert screen.evaluate('s => s.style.backgroundPosition') == f'{-5 * 256}px {-256}px'
+    audio.evaluate('a => { a.currentTime = 0; a.play() }')
+    other.page.wait_for_function('a => a.currentTime > .5', arg=handle, timeout=30_000)
+    at, frame = audio.evaluate('a => [a.currentTime, Number(a.previousElementSibling.dataset.frame)]')
+    assert abs(frame - 10 * at) < 2
+
+
 RATE = 'for i in items[:4]])'
 
 def press_score(person, score, then):
@@ -260,30 +278,36 @@ def press_score(person, score, then):
     person.panel(RATE).get_by_text(then).wait_for(timeout=30_000)
 
 
-def test_three_items_are_rated(person, folder):
-    panel = person.panel(RATE)
+def test_three_items_are_rated(other, folder):
+    other.page.bring_to_front()
+    panel = other.panel(RATE)
     panel.get_by_text('1 of 26').wait_for(timeout=30_000)
-    person.shot('rate', panel)
-    for k, score in enumerate((3, 0, 1)): press_score(person, score, f'{k + 2} of 26')
+    other.shot('rate', panel)
+    for k, score in enumerate((3, 0, 1)): press_score(other, score, f'{k + 2} of 26')
     lines = (folder/'ratings.csv').read_text().splitlines()
     assert [l.split(',')[4] for l in lines] == ['score', '3', '0', '1']
 
 
-def test_nothing_goes_wrong_on_the_page(person): assert person.wrong == []
+def test_nothing_goes_wrong_on_the_page(person, other): assert person.wrong == other.wrong == []
 
 
-def test_after_a_reload_the_answers_are_there_and_the_dark_theme_is_readable(person, lab):
-    person.page.keyboard.press('Control+s')
+def test_after_a_reload_the_answers_are_there_and_the_dark_theme_is_readable(person, other, lab):
+    for who in (person, other):
+        who.page.bring_to_front()
+        who.page.keyboard.press('Control+s')
     time.sleep(2)   # saved
     (lab[1]/'apputils-extension/themes.jupyterlab-settings').write_text('{"theme": "JupyterLab Dark"}')
-    person.page.reload()
-    person.page.wait_for_function('() => document.querySelectorAll(".jp-Notebook .jp-CodeCell").length > 50', timeout=120_000)
-    assert person.page.evaluate('document.body.dataset.jpThemeLight') == 'false'
-    person.run_all()
-    person.panel(RATE).get_by_text('4 of 26').wait_for(timeout=30_000)
-    for k, code in enumerate(("live(note_panel(), explore('S2I-C+guide'))", 'live(pose_panel(), posed)', 'live(trip_panel(), trip)', 'live(compare_panel(), everyone)', RATE)):
-        panel = person.panel(code)
-        person.shot(f'dark-{k}', panel)
+    for who in (person, other):
+        who.page.bring_to_front()
+        who.page.reload()
+        who.page.wait_for_function('() => document.querySelectorAll(".jp-Notebook .jp-CodeCell").length > 30', timeout=120_000)
+        assert who.page.evaluate('document.body.dataset.jpThemeLight') == 'false'
+        who.run_all()
+    other.panel(RATE).get_by_text('4 of 26').wait_for(timeout=30_000)
+    panels = [(person, NOTE), (person, FIRST[1]), (other, SECOND[1]), (other, SECOND[2]), (other, RATE)]
+    for k, (who, code) in enumerate(panels):
+        panel = who.panel(code)
+        who.shot(f'dark-{k}', panel)
         for words in panel.locator('figcaption').all()[:2]:
             ink, paper = (np.array(list(map(float, re.findall(r'[\d.]+', c)[:3]))) for c in words.evaluate('''e => { const ink = getComputedStyle(e).color; let p = e;
                 while (p && /rgba\\(0, 0, 0, 0\\)|transparent/.test(getComputedStyle(p).backgroundColor)) p = p.parentElement;

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from avgen_nb import cli, explorer, runs
+from avgen_nb import beside, cli, explorer, runs
 from avgen_nb.judges import Judge, package_judge
 from avgen_nb.metrics import Row, read_rows
 from avgen_nb.nets import PICTURE, SOUND
@@ -94,14 +94,14 @@ def test_a_model_that_no_family_knows_is_scored_too(data):
 
 def test_it_is_explored(folder):
     given, made, true = explorer.explore(str(folder), 'cello', 48)
-    assert made.image.shape == (64, 64, 3) and np.ptp(made.image) == 0 and 'judged' in made.note and true.image.std() > 0
+    assert made.image.shape == (64, 64, 3) and np.ptp(made.image) == 0 and 'judged' in made.said and true.image.std() > 0
     assert str(folder) in explorer.models_here(places=(folder.parent,)) and str(folder) not in explorer.models_here('picture', places=(folder.parent,))
-    cards = explorer.explore_models(names=['S2I-C+guide', str(folder)])
-    assert len(cards) == 4 and 'not scored yet' in cards[2].note
-    assert explorer.explore_trip(str(folder), 'I2S+guide', times=1)[1].image.shape == (64, 64, 3)
+    tiles = beside.explore_models(names=['S2I-C+guide', str(folder)])
+    assert len(tiles) == 4 and 'not scored yet' in tiles[2].note
+    assert beside.explore_trip(str(folder), 'I2S+guide', times=1)[1].image.shape == (64, 64, 3)
     film = explorer.film_of(tone(57, 1.), str(folder))
     assert np.ptp(film.frames[0]) == 0
-    with pytest.raises(ValueError, match='grey has no code to walk along'): explorer.explore_walk(str(folder))
+    with pytest.raises(ValueError, match='grey has no code to walk along'): beside.explore_walk(str(folder))
 
 
 def test_it_is_shipped(folder, tmp_path, monkeypatch):
