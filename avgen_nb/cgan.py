@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Encoder
+from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, Decoder, Discriminator, Encoder, modality_named
 from .runs import Family, judge_of, keep_run, meta_of, of_instrument, register
 from .files import checkpoints, nets_identity
 from .training import describe_pairs, fit
@@ -288,7 +288,7 @@ class Generator:
     def __init__(self, recipe, classes, E, G, jury=None, meta=None):
         self.recipe, self.classes, self.jury = recipe, tuple(classes), jury
         self.meta = dict(family='cgan') | (meta or {}) | dict(recipe=asdict(recipe), classes=list(classes))
-        self.source, self.target = MODALITIES[recipe.source], MODALITIES[recipe.target]
+        self.source, self.target = modality_named(recipe.source), modality_named(recipe.target)
         self.E, self.G = E.eval().requires_grad_(False), G.eval().requires_grad_(False)
 
     code = CrossModalGAN.code
@@ -370,7 +370,7 @@ def train_run(
     "Train the encoders, then the game; leaves a folder that `load_run` reads."
     recipe, out = recipe_named(recipe), Path(out)
     train = played(recipe, data['train'], only)
-    source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
+    source, target = modality_named(recipe.source), modality_named(recipe.target)
     wanted = {m: recipe for m in ([source, target] if recipe.guide else [source])}
     first = 0 if resume and checkpoints(out/'game') else minutes and .4 * minutes   # a game that has begun keeps its encoders
     nets, spent = train_encoders(wanted, data, encoders or out, first, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
@@ -401,8 +401,8 @@ def nets_of(
     classes, recipe = meta.get('classes'), recipe_from(meta['recipe'])
     if not isinstance(classes, list) or not classes:
         raise ValueError('it has no list of classes, so nobody knows which instruments it is for')
-    return dict(E=encoder_for(MODALITIES[recipe.source], recipe, classes),
-                G=Decoder(MODALITIES[recipe.target], recipe.phi + recipe.z, recipe.width))
+    return dict(E=encoder_for(modality_named(recipe.source), recipe, classes),
+                G=Decoder(modality_named(recipe.target), recipe.phi + recipe.z, recipe.width))
 
 def generator_of(
     nets: dict,  # as `nets_of` makes them, with their weights

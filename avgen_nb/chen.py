@@ -23,7 +23,7 @@ from .judges import balanced_accuracy, ceiling_of, chance, in_parts, judge_for, 
 from .metrics import Row, device_name
 from .runs import evaluate_run, load_run, meta_of, of_instrument, open_data, over
 from .experiments import Effort, Experiment, judged_by, kept, longest, run_budget, seed_rows, taken_for, thin, waves_of
-from .nets import CHEN_PICTURE, CHEN_SOUND, MODALITIES, PICTURE, SOUND, Decoder, Modality
+from .nets import CHEN_PICTURE, CHEN_SOUND, PICTURE, SOUND, Decoder, Modality, modality_named
 from .probes import probe_for, score_probe
 from .rating import PAPER_MEANS
 from .show import in_notebook
@@ -203,7 +203,7 @@ def train_system(
     r, dev = effort.sized(system.recipe), thin(data['dev'], 4)
     score = score or (lambda model: balanced_accuracy(*taken_for(model, dev), len(jury.classes)))
     train = played(r, data['train'], only)
-    source, target = MODALITIES[r.source], MODALITIES[r.target]
+    source, target = modality_named(r.source), modality_named(r.target)
     makes = [(source, system.teach)] + [(target, EncoderTask)] * bool(r.guide)
     nets, spent = zip(*[encoder_for_system(m, r, data, effort.encode, seed, teach, shelf) for m, teach in makes])
     with seeded(seed): game = system.game(source, target, r, nets[0], train, *nets[1:])

@@ -186,8 +186,9 @@ def files_options(source):
 def files(source):
     "Make the other modality of each file (`demo.make_from_files`); one line a file: file, judged instrument, probability."
     def run(args):
-        from avgen_nb.demo import DOORS, files_in, make_from_files, run_for
-        paths, model, bad = files_in(args.files, DOORS[source].endings), run_for(source, args.model), 0
+        from avgen_nb.demo import files_in, make_from_files, run_for
+        from avgen_nb.nets import modality_named
+        paths, model, bad = files_in(args.files, modality_named(source).endings), run_for(source, args.model), 0
         with count(len(paths)) as bar:
             for made in make_from_files(paths, model, args.out, args.seed):
                 bar.clear()

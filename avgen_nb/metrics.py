@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .judges import balanced_accuracy, chance, in_parts, judge_labels, majority, song_interval
-from .nets import MODALITIES
+from .nets import modality_named
 from .sound import SAMPLE_RATE, pitches_of
 from .cache import write_atomic
 
@@ -441,5 +441,5 @@ def score_generated(judge,             # Judge of what was generated
         row.ceiling = balanced_accuracy(real_labels, judge.classify(beside, only).argmax(1).cpu(), len(judge.classes))
     if real_songs is None and len(real) == len(songs): real_songs = songs
     clouds = cloud_rows(beside.cpu(), made.cpu(), real_labels, labels, real_songs, songs, **context)
-    hear = getattr(MODALITIES.get(judge.modality), 'hear', None)
+    hear = modality_named(judge.modality).hear
     return [row] + clouds + item_rows(real, generated, real_songs, hear, **context)

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .nets import PICTURE, SOUND
 from .show import as_jpeg, audio_uri, encode_audio, paint, spectrogram, to_uint8, uri
 from .sound import SAMPLE_RATE, lms, lms_to_wave
 
@@ -132,6 +133,9 @@ def sound_tile(x,          # LMS (1, 1, 128, frames) in [-1, 1]
                **said):    # verdict=, note=
     "An LMS to look at, and its sound."
     return Tile(caption, lms_image(x), lms_to_wave(x)[0] if wave is None else wave, **said)
+
+PICTURE.add(tile=picture_tile)
+SOUND.add(tile=sound_tile)
 
 # %% ../nbs/90_page.ipynb #90000022
 @singledispatch

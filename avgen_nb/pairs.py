@@ -113,7 +113,7 @@ class Pairs:
         "The same pairs on another device."
         move = lambda v: v.to(device) if torch.is_tensor(v) else v
         values = {f.name: move(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        return Pairs(**{**values, 'truth': {k: move(v) for k, v in self.truth.items()}})
+        return dataclasses.replace(self, **{**values, 'truth': {k: move(v) for k, v in self.truth.items()}})
 
     def subset(self, mask):  # (N,) bool, or (n,) long
         "Some of the pairs, in the order asked for; pictures and sounds are shared, not copied."

@@ -124,7 +124,7 @@ def trainer_of(
 # %% ../nbs/18_runs.ipynb #18000024
 def judge_of(
     data: dict,          # splits
-    target: str,         # what is made: 'picture' or 'sound'
+    target,              # what is made: a Modality, or its name
     budget: str = 'cpu', # 'test', 'cpu' or 'gpu'
     quiet: bool = True,  # no progress
 ):

@@ -8,14 +8,15 @@ import torch
 
 from avgen_nb import cmcgan
 from avgen_nb.cgan import Generator, encoder_for
-from avgen_nb.cmcgan import (ABLATIONS, CMCGAN, CMCGAN_GUIDED, CYCLES, HAO, WAYS, PairDiscriminator, RoundTrip, ablated, codes, cycles, l_cons,
-                             minus_l_d, minus_l_df, minus_l_dw, minus_l_g, one_way, pair_scores, path, paths)
+from avgen_nb.cmcgan import (ABLATIONS, BOTH, CMCGAN, CMCGAN_GUIDED, HAO, PairDiscriminator, RoundTrip, ablated, codes, crossing, cycles, l_cons,
+                             minus_l_d, minus_l_df, minus_l_dw, minus_l_g, one_way, pair_scores, path, paths, rounds, staying)
 from avgen_nb.nets import MODALITIES
 from avgen_nb.pairs import Pairs
 from avgen_nb.loop import Budget, Loop, Place, prepare
 from avgen_nb.many import fit
 
 CLASSES = ('flute', 'tuba', 'violin')
+NAMES = tuple(m.name for m in BOTH)
 TINY = dict(width=2, batch=6, z=3, hidden=(8,), keep=(.8,), plans=(('8/2', '8/2'),) * 2, norm=True, encoder_batch=12,
             steps=dict(test=4, cpu=4), encoder_steps=dict(test=2, cpu=2))
 SCORES = dict(rr=2., rw=-1., wr=.5, rf=-.25, fr=1.5)
@@ -38,7 +39,7 @@ def tiny(recipe): return replace(recipe, **TINY)
 
 def encoders_of(recipe):
     torch.manual_seed(7)
-    return {s: encoder_for(MODALITIES[s], recipe.way(s, t), CLASSES) for s, t in WAYS}
+    return {s: encoder_for(MODALITIES[s], recipe.way(s, t), CLASSES) for s, t in crossing(NAMES)}
 
 
 def game(recipe, pairs=None):
@@ -82,9 +83,9 @@ def test_hinge_of_the_pairs_by_hand():
 
 def test_consistency_by_hand():
     truth = dict(picture=torch.zeros(2, 3), sound=torch.ones(2, 5))
-    ends = {c: truth[c[2]] + k for k, c in enumerate(CYCLES, 1)}
+    ends = {c: truth[c[2]] + k for k, c in enumerate(rounds(NAMES), 1)}
     assert l_cons(ends, truth).item() == 1 + 2 + 3 + 4
-    assert l_cons({CYCLES[0]: ends[CYCLES[0]]}, truth).item() == 1
+    assert l_cons({rounds(NAMES)[0]: ends[rounds(NAMES)[0]]}, truth).item() == 1
 
 
 def test_pairs_meet_whom_they_should():
@@ -100,20 +101,20 @@ def test_pairs_meet_whom_they_should():
 
 def test_the_cycles_are_the_papers():
     V, A = 'picture', 'sound'
-    assert set(CYCLES) == {(A, V, A), (V, A, V), (A, A, V), (V, V, A)} and len(CYCLES) == 4
+    assert set(rounds(NAMES)) == {(A, V, A), (V, A, V), (A, A, V), (V, V, A)} and len(rounds(NAMES)) == 4
 
 
 def test_every_path_is_made_of_the_same_four_nets():
     "Changing one encoder or decoder changes exactly the two paths that it is part of."
     g = game(tiny(HAO))
-    x = {m: torch.randn(2, *MODALITIES[m].shape) for m in MODALITIES}
+    x = {m: torch.randn(2, *MODALITIES[m].shape) for m in NAMES}
     z = lambda n: torch.zeros(n, 3)
     for net in g.nets.values(): net.eval()
-    every = [(s, t) for s in MODALITIES for t in MODALITIES]
+    every = [(s, t) for s in NAMES for t in NAMES]
     walk = lambda: {p: path(g.E, g.G, x[p[0]], *p, z).detach() for p in every}
     before = walk()
     for letter, end in (('E', 0), ('G', 1)):
-        for m in MODALITIES:
+        for m in NAMES:
             kept = {k: v.clone() for k, v in g.nets[f'{letter}_{m}'].state_dict().items()}
             with torch.no_grad():
                 for p in g.nets[f'{letter}_{m}'].parameters(): p.mul_(1.5).add_(.01)
@@ -126,7 +127,7 @@ def test_a_cycle_reaches_every_net_on_its_way():
     on_the_way = {('sound', 'picture', 'sound'): {'E_sound', 'G_picture', 'E_picture', 'G_sound'}, ('picture', 'picture', 'sound'): {'E_picture', 'G_picture', 'G_sound'}}
     for walk, wanted in on_the_way.items():
         g = game(tiny(HAO))
-        x, z = {m: torch.randn(2, *MODALITIES[m].shape) for m in MODALITIES}, lambda n: torch.randn(n, 3)
+        x, z = {m: torch.randn(2, *MODALITIES[m].shape) for m in NAMES}, lambda n: torch.randn(n, 3)
         cycles(g.E, g.G, paths(g.G, codes(g.E, x), z), z)[walk].square().sum().backward()
         assert {k for k, net in g.nets.items() if any(p.grad is not None for p in net.parameters())} == wanted
 
@@ -219,7 +220,7 @@ def test_without_latent_one_sound_gives_one_picture():
 def quick_judge(monkeypatch):
     "A judge that need not be trained."
     from avgen_nb.judges import Judge
-    ready = {m: Judge(MODALITIES[m].channels, CLASSES, m, width=4).eval() for m in MODALITIES}
+    ready = {m: Judge(MODALITIES[m].channels, CLASSES, m, width=4).eval() for m in NAMES}
     monkeypatch.setattr(cmcgan, 'judge_of', lambda data, target, *a: ready[target])
 
 
@@ -272,7 +273,7 @@ def test_a_path_as_a_generator_is_the_path_of_the_game():
     for net in g.nets.values(): net.eval()
     x = torch.randn(3, *MODALITIES['sound'].shape)
     z = torch.randn(3, r.z, generator=torch.Generator().manual_seed(5))
-    for t in MODALITIES:
+    for t in NAMES:
         model = one_way(r, g.nets, CLASSES, 'sound', t)
         assert torch.allclose(model.make(x, seed=5), path(g.E, g.G, x, 'sound', t, lambda n: z), atol=1e-5)
         assert all(p.requires_grad for p in g.nets['E_sound'].parameters()), 'the game may go on'
@@ -295,8 +296,8 @@ def test_unknown_names_and_empty_folders_are_one_sentence(tmp_path):
 
 
 def test_d_looks_at_both():
-    d = PairDiscriminator(2, spectral=True).eval()
-    x = {m: torch.randn(2, *MODALITIES[m].shape) for m in MODALITIES}
+    d = PairDiscriminator(width=2, spectral=True).eval()
+    x = {m: torch.randn(2, *MODALITIES[m].shape) for m in NAMES}
     v, a = (d.code(x[m], m) for m in ('picture', 'sound'))
     s = d.score(v, a)
     assert s.shape == (2,) and not torch.allclose(s, d.score(v.flip(0), a)) and not torch.allclose(s, d.score(v, a.flip(0)))

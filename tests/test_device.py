@@ -10,7 +10,7 @@ from torch import nn
 from avgen_nb import sound
 from avgen_nb.cgan import CHEN_I2S, CHEN_S2I, I2S_GUIDED, I2S_POSE_GUIDED, S2I_C_GUIDED, S2I_POSE_GUIDED, CrossModalGAN, EncoderTask, Generator, encoder_for
 from avgen_nb.chen import AutoencoderTask, SquareGAN
-from avgen_nb.cmcgan import CMCGAN, CMCGAN_GUIDED, HAO, WAYS
+from avgen_nb.cmcgan import CMCGAN, CMCGAN_GUIDED, HAO, crossing
 from avgen_nb.judges import Judge, JudgeTask
 from avgen_nb.missing import FusionTask
 from avgen_nb.nets import MODALITIES, PICTURE, SOUND
@@ -39,7 +39,7 @@ def game(recipe, kind=CrossModalGAN):
 
 def both(recipe):
     recipe = replace(recipe, width=4, batch=12, hidden=(16,), keep=(.8,), plans=(('8/2', '8/2'),) * 2, norm=True)
-    return CMCGAN(recipe, made_up_pairs(), {s: encoder_for(MODALITIES[s], recipe.way(s, t), CLASSES) for s, t in WAYS})
+    return CMCGAN(recipe, made_up_pairs(), {s: encoder_for(MODALITIES[s], recipe.way(s, t), CLASSES) for s, t in crossing(('picture', 'sound'))})
 
 
 TASKS = {r.name: lambda r=r: game(r) for r in (S2I_C_GUIDED, I2S_GUIDED, CHEN_S2I, CHEN_I2S, S2I_POSE_GUIDED, I2S_POSE_GUIDED)} | {

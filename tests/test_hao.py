@@ -7,7 +7,7 @@ from torch import nn
 
 from avgen_nb import hao
 from avgen_nb.cgan import Generator
-from avgen_nb.cmcgan import ABLATIONS, CMCGAN_GUIDED, HAO, WAYS, ablated
+from avgen_nb.cmcgan import ABLATIONS, CMCGAN_GUIDED, HAO, ablated, crossing
 from avgen_nb.experiments import Effort, thin
 from avgen_nb.hao import EFFORTS, Study
 from avgen_nb.judges import Judge, ceiling_of
@@ -79,7 +79,7 @@ def test_rows_say_songs_and_seeds_and_the_ceiling_of_the_very_pairs(study):
 
 def test_a_run_that_is_there_is_scored_by_the_study_s_judge(study):
     first = study.cmcgan()[0]
-    fresh = {k: hao.judge_for(k, study.data) for k in MODALITIES}
+    fresh = {k: hao.judge_for(k, study.data) for k in hao.NAMES}
     again = hao.train_both(hao.CMCGAN_GUIDED, study.data, hao.place_of(study.out, hao.CMCGAN_GUIDED, study.data, study.effort, 0), study.effort, fresh, ({}, []))
     assert set(again) == set(first) and all(again[t].jury is fresh[t] for t in again)
 
@@ -118,7 +118,7 @@ def test_what_is_there_is_not_trained_again(study, monkeypatch):
     again = Study(study.data, study.effort, study.out, study.opened)
     x = study.data['test'].batch(torch.arange(3))
     for one, other in zip(first.values(), again.cmcgan(hao.CMCGAN_GUIDED).values()):
-        assert all(torch.allclose(one[t].make(getattr(x, s)), other[t].make(getattr(x, s)), atol=1e-5) for s, t in WAYS)
+        assert all(torch.allclose(one[t].make(getattr(x, s)), other[t].make(getattr(x, s)), atol=1e-5) for s, t in crossing(('picture', 'sound')))
     assert hao.alone(again, hao.SINGLES['sound'], 2)[1].meta['steps'] == single[1].meta['steps'] == 16
 
 

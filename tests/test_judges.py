@@ -4,8 +4,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from avgen_nb.judges import (STEPS, Judge, answers, balanced_accuracy, ceiling_of, chance, confusion, judge_for, judges_for, load_judge, majority,
+from avgen_nb.judges import (Judge, answers, balanced_accuracy, ceiling_of, chance, confusion, judge_for, judges_for, load_judge, majority,
                              outline, package_judge, recalls, same_outline, save_judge, paired_interval, song_interval, train_judge, warm_cosine, world_judge)
+from avgen_nb.nets import modality_named
 from avgen_nb.pairs import Pairs, pairs_from
 from avgen_nb.files import save_nets
 
@@ -261,7 +262,7 @@ def some_songs():
 @pytest.mark.parametrize('modality', ['picture', 'sound'])
 def test_the_packages_judges_know_the_songs_they_learnt_from(modality, some_songs):
     judge = package_judge(modality)
-    assert judge.modality == modality and judge.classes == some_songs.classes and judge.meta['steps'] == STEPS[modality]
+    assert judge.modality == modality and judge.classes == some_songs.classes and judge.meta['steps'] == modality_named(modality).judge_steps
     for split, numbers in dict(train=[0, 23, 35, 90], test=[33, 441]).items():
         world, found = judge.meta['world'][split], outline(some_songs.subset(torch.isin(some_songs.songs, torch.tensor(numbers))), modality)
         place = [world['songs'].index(n) for n in numbers]
@@ -290,7 +291,7 @@ def test_the_packages_judge_is_taken_for_its_own_world_only(modality, some_songs
         judge.meta['world'] = dict.fromkeys(data, outline(some_songs, modality))
         assert judge_for(modality, other(**change)).width == 4
     judge.meta['world'] = dict.fromkeys(data, outline(some_songs, modality))
-    assert judge_for(modality, data, steps=STEPS[modality]).width == judge_for(modality, data, seed=1).width == 4
+    assert judge_for(modality, data, steps=modality_named(modality).judge_steps).width == judge_for(modality, data, seed=1).width == 4
 
 
 def test_the_packages_judge_gets_the_ceiling_of_the_test_songs_that_are_given(some_songs):

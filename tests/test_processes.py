@@ -9,7 +9,7 @@ import torch
 
 from avgen_nb import many
 from avgen_nb.cgan import CHEN_S2I, I2S_POSE_GUIDED, S2I_C_GUIDED, CrossModalGAN, EncoderTask, encoder_for
-from avgen_nb.cmcgan import CMCGAN, CMCGAN_GUIDED, HAO, WAYS
+from avgen_nb.cmcgan import CMCGAN, CMCGAN_GUIDED, HAO, crossing
 from avgen_nb.judges import Judge, JudgeTask, judge_for
 from avgen_nb.missing import FusionTask
 from avgen_nb.nets import MODALITIES, PICTURE, SOUND
@@ -46,7 +46,7 @@ def game(recipe, **more):
 
 def both_ways(recipe):
     r = replace(recipe, plans=(('8/2', '8/2'),) * 2, **SMALL)
-    return CMCGAN(r, made_up_pairs(), {s: encoder_for(MODALITIES[s], r.way(s, t), CLASSES) for s, t in WAYS})
+    return CMCGAN(r, made_up_pairs(), {s: encoder_for(MODALITIES[s], r.way(s, t), CLASSES) for s, t in crossing(('picture', 'sound'))})
 
 
 def encoder(modality, recipe): return EncoderTask(modality, replace(recipe, plan=('8/2', '8/2'), encoder_batch=12, **SMALL), made_up_pairs(by_class=True))
