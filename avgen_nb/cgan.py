@@ -12,14 +12,14 @@ __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDE
 
 # %% ../nbs/20_cgan.ipynb #00000004
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Encoder
-from .runs import Family, judge_of, keep_run, meta_of, of_instrument, register
+from .runs import Family, assumed, judge_of, keep_run, meta_of, of_instrument, ours, paper, register
 from .files import checkpoints, nets_identity
 from .training import describe_pairs, fit
 from .loop import home_of, seeded
@@ -70,33 +70,33 @@ class Recipe:
     name: str
     source: str                    # what is given: 'sound' or 'picture'
     target: str                    # what is made
-    phi: int = 64                  # paper: φ in R^64, a branch of the 128-unit layer; that the names are read through φ is an assumption
-    z: int = 10                    # paper: z in R^10, N(0, 1)
-    width: int = 64                # paper: 8 × 64 = 512 channels at 4×4; the ladder between is an assumption
-    batch: int = 64                # assumption (GAN-CLS default)
-    rates: tuple = (2e-4, 2e-4)    # learning rates of G and D; assumption (GAN-CLS default)
-    betas: tuple = (.5, .999)      # Adam; assumption (GAN-CLS default)
-    game: str = 'gan-cls'          # paper: matching-aware log loss
-    mismatch: bool = True          # paper: the S_w term (S2I-N leaves it out)
-    wrong: str = 'instrument'      # paper: a mismatch is another 'instrument'; pose-oriented: another 'pose' of the same one
-    apart: float = 3.              # semitones that make another pose; assumption (the paper: other poses and persons)
-    aim: str = 'instrument'        # what the encoders learn to name: the 'instrument' (paper), or its 'pitch' too (ours)
-    spectral: bool = False         # spectral norm in D (ours); assumption: batch norm
-    average: float = 0.            # decay of the weight average (ours); 0: none, as in the paper
-    decay: bool = False            # let the learning rates fall to nothing over the run; assumption: no
-    unit_phi: bool = False         # bring φ to length √64; assumption: no
-    guide: float = 0.              # weight of a frozen classifier's verdict on x̂ (ours, as in CAR-GAN); paper: none
-    match: float = 0.              # weight of |x̂ - x|, the distance to the true partner; falls to a fifth (ours); paper: none
-    plan: tuple = ()               # the encoder's convolutions
-    norm: bool = False             # batch norm in the encoder; the paper draws none
-    hidden: tuple = (1024, 128)    # paper
-    keep: tuple = (.7, .8)         # paper draws 0.7 and 0.8; that they are the share kept is an assumption
-    encoder_rate: float = 1e-3     # assumption
-    encoder_batch: int = 64        # assumption
-    vary: float = 0.               # strength of the augmentation of what is given; assumption: none
-    guide_vary: float = 1.         # and of what the guide sees or hears
-    steps: dict = field(default_factory=lambda: dict(test=12, cpu=600, gpu=20000), hash=False)           # of the game
-    encoder_steps: dict = field(default_factory=lambda: dict(test=12, cpu=400, gpu=4000), hash=False)    # of the encoder
+    phi: int = assumed(64, 'paper: φ in R^64, a branch of the 128-unit layer; that the names are read through φ is an assumption')
+    z: int = paper(10, 'z in R^10, N(0, 1)')
+    width: int = assumed(64, 'paper: 8 × 64 = 512 channels at 4×4; the ladder between is an assumption')
+    batch: int = assumed(64, 'assumption (GAN-CLS default)')
+    rates: tuple = assumed((2e-4, 2e-4), 'learning rates of G and D; assumption (GAN-CLS default)')
+    betas: tuple = assumed((.5, .999), 'Adam; assumption (GAN-CLS default)')
+    game: str = paper('gan-cls', 'matching-aware log loss')
+    mismatch: bool = paper(True, 'the S_w term (S2I-N leaves it out)')
+    wrong: str = paper('instrument', "a mismatch is another 'instrument'; pose-oriented: another 'pose' of the same one")
+    apart: float = assumed(3., 'semitones that make another pose; assumption (the paper: other poses and persons)')
+    aim: str = paper('instrument', "what the encoders learn to name: the 'instrument' (paper), or its 'pitch' too (ours)")
+    spectral: bool = assumed(False, 'spectral norm in D (ours); assumption: batch norm')
+    average: float = paper(0., 'decay of the weight average (ours); 0: none, as in the paper')
+    decay: bool = assumed(False, 'let the learning rates fall to nothing over the run; assumption: no')
+    unit_phi: bool = assumed(False, 'bring φ to length √64; assumption: no')
+    guide: float = paper(0., "weight of a frozen classifier's verdict on x̂ (ours, as in CAR-GAN); paper: none")
+    match: float = paper(0., 'weight of |x̂ - x|, the distance to the true partner; falls to a fifth (ours); paper: none')
+    plan: tuple = paper((), "the encoder's convolutions, as the paper draws them")
+    norm: bool = paper(False, 'batch norm in the encoder; the paper draws none')
+    hidden: tuple = paper((1024, 128), 'units of its two hidden layers')
+    keep: tuple = assumed((.7, .8), 'paper draws 0.7 and 0.8; that they are the share kept is an assumption')
+    encoder_rate: float = assumed(1e-3, 'assumption')
+    encoder_batch: int = assumed(64, 'assumption')
+    vary: float = assumed(0., 'strength of the augmentation of what is given; assumption: none')
+    guide_vary: float = ours(1., 'and of what the guide sees or hears')
+    steps: dict = ours(dict(test=12, cpu=600, gpu=20000), 'of the game')
+    encoder_steps: dict = ours(dict(test=12, cpu=400, gpu=4000), 'of the encoder')
 
     def varied(self, modality):
         "Strength of the augmentation of what is given, or of what the guide sees or hears."
