@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, MODALITIES, Decoder, Discriminator, Encoder
 from .runs import Family, assumed, judge_of, keep_run, meta_of, of_instrument, ours, paper, register
 from .files import checkpoints, nets_identity
-from .training import describe_pairs, fit
-from .loop import home_of, seeded
+from .training import describe_pairs
+from .loop import Supervised, home_of, seeded
 from .many import fit
 
 # %% ../nbs/20_cgan.ipynb #00000008
@@ -154,11 +154,11 @@ def naming_loss(logits, label, pitch, recipe, smoothing=0.):
     return F.cross_entropy(names, label, label_smoothing=smoothing) + F.cross_entropy(notes, semitone, label_smoothing=smoothing)
 
 # %% ../nbs/20_cgan.ipynb #00000036
-class EncoderTask:
+class EncoderTask(Supervised):
     "The classifier whose code will be φ, as a task for `fit`."
     averaged = ('E',)
     def __init__(self, modality, recipe, pairs):
-        self.modality, self.recipe, self.pairs = modality, recipe, pairs
+        self.modality, self.recipe, self.pairs, self.lr = modality, recipe, pairs, recipe.encoder_rate
         if len(pairs.present) < 2 and 'instrument' in (recipe.aim, recipe.wrong):
             one = pairs.classes[int(pairs.present[0])]
             raise ValueError(f"{recipe.name} tells instruments apart, and these pairs are all of one, '{one}': give at least two.")
@@ -167,7 +167,7 @@ class EncoderTask:
                              f"use a recipe with aim='instrument'.")
         E = encoder_for(modality, recipe, pairs.classes)
         self.nets = {'E': E}
-        self.optimizers = {'E': torch.optim.AdamW(E.parameters(), recipe.encoder_rate, weight_decay=1e-2)}
+        self.optimizers = {'E': torch.optim.AdamW(E.parameters(), self.lr, weight_decay=1e-2)}
 
     def describe(self):
         aim = ' that names the pitch too' if self.recipe.aim == 'pitch' else ''
@@ -181,13 +181,11 @@ class EncoderTask:
         vary = self.recipe.varied(self.modality)
         return (self.modality.vary(x, loop, vary) if vary else x), batch.label, pitch_in(self.pairs, batch)
 
-    def step(self, batch, loop):
+    def losses(self, batch):
         x, label, pitch = batch
-        self.optimizers['E'].param_groups[0]['lr'] = self.recipe.encoder_rate * (1 - loop.fraction)
-        with loop.autocast(): logits = self.nets['E'](x)
-        loss = naming_loss(logits, label, pitch, self.recipe, .05)
-        loop.update('E', loss)
-        return dict(loss=loss.detach(), accuracy=(logits[:, :len(self.pairs.classes)].argmax(1) == label).float().mean())
+        logits = self.nets['E'](x)
+        right = (logits[:, :len(self.pairs.classes)].argmax(1) == label).float().mean()
+        return dict(loss=naming_loss(logits, label, pitch, self.recipe, .05), accuracy=right)
 
 # %% ../nbs/20_cgan.ipynb #00000037
 def train_encoder(
@@ -261,7 +259,7 @@ class CrossModalGAN:
         G, D = self.nets['G'], self.nets['D']
         d_loss, g_loss = GAMES[self.recipe.game]
         if self.recipe.decay:
-            for k, rate in zip('GD', self.recipe.rates): self.optimizers[k].param_groups[0]['lr'] = rate * (1 - loop.fraction)
+            for k, rate in zip('GD', self.recipe.rates): loop.rate(k, rate * (1 - loop.fraction))
         wrong = self.wrong(phi, label, pitch, loop) if self.recipe.mismatch else None
         with loop.autocast():
             fake = G(torch.cat([phi, loop.randn(len(phi), self.recipe.z)], 1))

@@ -284,8 +284,8 @@ class CMCGAN:
         "Encoders stand still in their statistics; learning rates fall if the recipe says so."
         for m in MODALITIES: self.nets[f'E_{m}'].eval()
         left, (g, d) = 1 - loop.fraction if self.recipe.decay else 1, self.recipe.rates
-        for group, rate in zip(self.optimizers['G'].param_groups, (g * self.recipe.pace, g)): group['lr'] = rate * left
-        self.optimizers['D'].param_groups[0]['lr'] = d * left
+        loop.rate('G', g * self.recipe.pace * left, g * left)
+        loop.rate('D', d * left)
 
     def d_step(self, real, made, wrong, loop):
         "Down -L_D."
