@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['cloud_nets', 'seeded', 'CloudGAN', 'pick_device', 'fast_bf16', 'fast_fp16', 'pick_precision', 'Budget', 'Stopped',
-           'Losses', 'average_into', 'Place', 'Chance', 'descend', 'Loop', 'Supervised', 'read_clock', 'home_of',
+           'Losses', 'average_into', 'Place', 'Chance', 'descend', 'Loop', 'read_clock', 'Supervised', 'home_of',
            'at_work', 'prepare']
 
 # %% ../nbs/11b_loop.ipynb #7fd8f1c5
@@ -286,6 +286,16 @@ class Loop(Chance):
         if self.place.count == 1 or self.step % 10 == 0: read_clock(self)
         self.fraction = self.budget.fraction(self.step, self.seconds)
 
+# %% ../nbs/11b_loop.ipynb #0000003c
+def read_clock(loop):
+    "The run's seconds so far, the same in all processes."
+    now = time.perf_counter()
+    loop.seconds += now - loop.clock; loop.clock = now
+    if loop.place.count == 1: return
+    clock, state = torch.tensor([loop.seconds], device=loop.device), loop.generator.get_state().to(loop.device)
+    loop.place.same([clock, state])
+    loop.seconds = clock.item(); loop.generator.set_state(state.cpu())
+
 # %% ../nbs/11b_loop.ipynb #0b0c0002
 class Supervised:
     "A task with one optimizer. It has `lr` and `losses(batch)`, of which 'loss' is the one to descend."
@@ -299,16 +309,6 @@ class Supervised:
         with loop.autocast(): losses = self.losses(batch)
         loop.update(name, losses['loss'])
         return {k: v.detach() for k, v in losses.items()}
-
-# %% ../nbs/11b_loop.ipynb #0000003c
-def read_clock(loop):
-    "The run's seconds so far, the same in all processes."
-    now = time.perf_counter()
-    loop.seconds += now - loop.clock; loop.clock = now
-    if loop.place.count == 1: return
-    clock, state = torch.tensor([loop.seconds], device=loop.device), loop.generator.get_state().to(loop.device)
-    loop.place.same([clock, state])
-    loop.seconds = clock.item(); loop.generator.set_state(state.cpu())
 
 # %% ../nbs/11b_loop.ipynb #0000003e
 def home_of(
