@@ -12,17 +12,17 @@ __all__ = ['GAMES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUIDE
 
 # %% ../nbs/20_cgan.ipynb #00000004
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
-from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, Decoder, Discriminator, Encoder, modality_named
-from .runs import Family, judge_of, keep_run, meta_of, of_instrument, register
+from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, Decoder, Discriminator, Encoder, modality_named, MODALITIES
+from .runs import Family, judge_of, keep_run, meta_of, of_instrument, register, assumed, ours, paper
 from .files import checkpoints, nets_identity
-from .training import describe_pairs, fit
-from .loop import home_of, seeded
+from .training import describe_pairs
+from .loop import Supervised, home_of, seeded
 from .many import fit
 
 # %% ../nbs/20_cgan.ipynb #00000008
@@ -70,33 +70,33 @@ class Recipe:
     name: str
     source: str                    # what is given: 'sound' or 'picture'
     target: str                    # what is made
-    phi: int = 64                  # paper: φ in R^64, a branch of the 128-unit layer; that the names are read through φ is an assumption
-    z: int = 10                    # paper: z in R^10, N(0, 1)
-    width: int = 64                # paper: 8 × 64 = 512 channels at 4×4; the ladder between is an assumption
-    batch: int = 64                # assumption (GAN-CLS default)
-    rates: tuple = (2e-4, 2e-4)    # learning rates of G and D; assumption (GAN-CLS default)
-    betas: tuple = (.5, .999)      # Adam; assumption (GAN-CLS default)
-    game: str = 'gan-cls'          # paper: matching-aware log loss
-    mismatch: bool = True          # paper: the S_w term (S2I-N leaves it out)
-    wrong: str = 'instrument'      # paper: a mismatch is another 'instrument'; pose-oriented: another 'pose' of the same one
-    apart: float = 3.              # semitones that make another pose; assumption (the paper: other poses and persons)
-    aim: str = 'instrument'        # what the encoders learn to name: the 'instrument' (paper), or its 'pitch' too (ours)
-    spectral: bool = False         # spectral norm in D (ours); assumption: batch norm
-    average: float = 0.            # decay of the weight average (ours); 0: none, as in the paper
-    decay: bool = False            # let the learning rates fall to nothing over the run; assumption: no
-    unit_phi: bool = False         # bring φ to length √64; assumption: no
-    guide: float = 0.              # weight of a frozen classifier's verdict on x̂ (ours, as in CAR-GAN); paper: none
-    match: float = 0.              # weight of |x̂ - x|, the distance to the true partner; falls to a fifth (ours); paper: none
-    plan: tuple = ()               # the encoder's convolutions
-    norm: bool = False             # batch norm in the encoder; the paper draws none
-    hidden: tuple = (1024, 128)    # paper
-    keep: tuple = (.7, .8)         # paper draws 0.7 and 0.8; that they are the share kept is an assumption
-    encoder_rate: float = 1e-3     # assumption
-    encoder_batch: int = 64        # assumption
-    vary: float = 0.               # strength of the augmentation of what is given; assumption: none
-    guide_vary: float = 1.         # and of what the guide sees or hears
-    steps: dict = field(default_factory=lambda: dict(test=12, cpu=600, gpu=20000), hash=False)           # of the game
-    encoder_steps: dict = field(default_factory=lambda: dict(test=12, cpu=400, gpu=4000), hash=False)    # of the encoder
+    phi: int = assumed(64, 'paper: φ in R^64, a branch of the 128-unit layer; that the names are read through φ is an assumption')
+    z: int = paper(10, 'z in R^10, N(0, 1)')
+    width: int = assumed(64, 'paper: 8 × 64 = 512 channels at 4×4; the ladder between is an assumption')
+    batch: int = assumed(64, 'assumption (GAN-CLS default)')
+    rates: tuple = assumed((2e-4, 2e-4), 'learning rates of G and D; assumption (GAN-CLS default)')
+    betas: tuple = assumed((.5, .999), 'Adam; assumption (GAN-CLS default)')
+    game: str = paper('gan-cls', 'matching-aware log loss')
+    mismatch: bool = paper(True, 'the S_w term (S2I-N leaves it out)')
+    wrong: str = paper('instrument', "a mismatch is another 'instrument'; pose-oriented: another 'pose' of the same one")
+    apart: float = assumed(3., 'semitones that make another pose; assumption (the paper: other poses and persons)')
+    aim: str = paper('instrument', "what the encoders learn to name: the 'instrument' (paper), or its 'pitch' too (ours)")
+    spectral: bool = assumed(False, 'spectral norm in D (ours); assumption: batch norm')
+    average: float = paper(0., 'decay of the weight average (ours); 0: none, as in the paper')
+    decay: bool = assumed(False, 'let the learning rates fall to nothing over the run; assumption: no')
+    unit_phi: bool = assumed(False, 'bring φ to length √64; assumption: no')
+    guide: float = paper(0., "weight of a frozen classifier's verdict on x̂ (ours, as in CAR-GAN); paper: none")
+    match: float = paper(0., 'weight of |x̂ - x|, the distance to the true partner; falls to a fifth (ours); paper: none')
+    plan: tuple = paper((), "the encoder's convolutions, as the paper draws them")
+    norm: bool = paper(False, 'batch norm in the encoder; the paper draws none')
+    hidden: tuple = paper((1024, 128), 'units of its two hidden layers')
+    keep: tuple = assumed((.7, .8), 'paper draws 0.7 and 0.8; that they are the share kept is an assumption')
+    encoder_rate: float = assumed(1e-3, 'assumption')
+    encoder_batch: int = assumed(64, 'assumption')
+    vary: float = assumed(0., 'strength of the augmentation of what is given; assumption: none')
+    guide_vary: float = ours(1., 'and of what the guide sees or hears')
+    steps: dict = ours(dict(test=12, cpu=600, gpu=20000), 'of the game')
+    encoder_steps: dict = ours(dict(test=12, cpu=400, gpu=4000), 'of the encoder')
 
     def varied(self, modality):
         "Strength of the augmentation of what is given, or of what the guide sees or hears."
@@ -154,11 +154,11 @@ def naming_loss(logits, label, pitch, recipe, smoothing=0.):
     return F.cross_entropy(names, label, label_smoothing=smoothing) + F.cross_entropy(notes, semitone, label_smoothing=smoothing)
 
 # %% ../nbs/20_cgan.ipynb #00000036
-class EncoderTask:
+class EncoderTask(Supervised):
     "The classifier whose code will be φ, as a task for `fit`."
     averaged = ('E',)
     def __init__(self, modality, recipe, pairs):
-        self.modality, self.recipe, self.pairs = modality, recipe, pairs
+        self.modality, self.recipe, self.pairs, self.lr = modality, recipe, pairs, recipe.encoder_rate
         if len(pairs.present) < 2 and 'instrument' in (recipe.aim, recipe.wrong):
             one = pairs.classes[int(pairs.present[0])]
             raise ValueError(f"{recipe.name} tells instruments apart, and these pairs are all of one, '{one}': give at least two.")
@@ -167,7 +167,7 @@ class EncoderTask:
                              f"use a recipe with aim='instrument'.")
         E = encoder_for(modality, recipe, pairs.classes)
         self.nets = {'E': E}
-        self.optimizers = {'E': torch.optim.AdamW(E.parameters(), recipe.encoder_rate, weight_decay=1e-2)}
+        self.optimizers = {'E': torch.optim.AdamW(E.parameters(), self.lr, weight_decay=1e-2)}
 
     def describe(self):
         aim = ' that names the pitch too' if self.recipe.aim == 'pitch' else ''
@@ -181,13 +181,11 @@ class EncoderTask:
         vary = self.recipe.varied(self.modality)
         return (self.modality.vary(x, loop, vary) if vary else x), batch.label, pitch_in(self.pairs, batch)
 
-    def step(self, batch, loop):
+    def losses(self, batch):
         x, label, pitch = batch
-        self.optimizers['E'].param_groups[0]['lr'] = self.recipe.encoder_rate * (1 - loop.fraction)
-        with loop.autocast(): logits = self.nets['E'](x)
-        loss = naming_loss(logits, label, pitch, self.recipe, .05)
-        loop.update('E', loss)
-        return dict(loss=loss.detach(), accuracy=(logits[:, :len(self.pairs.classes)].argmax(1) == label).float().mean())
+        logits = self.nets['E'](x)
+        right = (logits[:, :len(self.pairs.classes)].argmax(1) == label).float().mean()
+        return dict(loss=naming_loss(logits, label, pitch, self.recipe, .05), accuracy=right)
 
 # %% ../nbs/20_cgan.ipynb #00000037
 def train_encoder(
@@ -261,7 +259,7 @@ class CrossModalGAN:
         G, D = self.nets['G'], self.nets['D']
         d_loss, g_loss = GAMES[self.recipe.game]
         if self.recipe.decay:
-            for k, rate in zip('GD', self.recipe.rates): self.optimizers[k].param_groups[0]['lr'] = rate * (1 - loop.fraction)
+            for k, rate in zip('GD', self.recipe.rates): loop.rate(k, rate * (1 - loop.fraction))
         wrong = self.wrong(phi, label, pitch, loop) if self.recipe.mismatch else None
         with loop.autocast():
             fake = G(torch.cat([phi, loop.randn(len(phi), self.recipe.z)], 1))

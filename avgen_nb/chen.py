@@ -30,7 +30,7 @@ from .show import in_notebook
 from .sound import cqt, lms, mel, mfcc, stft
 from .loop import seeded
 from .many import choose, everywhere, fit
-from .training import describe, choose
+from .training import describe
 
 # %% ../nbs/21_chen.ipynb #00000013
 EFFORTS = {e.name: e for e in (
@@ -144,13 +144,7 @@ class AutoencoderTask(EncoderTask):
 
     def describe(self): return super().describe() | dict(task=f'autoencoder of {self.modality.name}s', width=self.width)
 
-    def step(self, batch, loop):
-        x, *_ = batch
-        for group in self.optimizers['E'].param_groups: group['lr'] = self.recipe.encoder_rate * (1 - loop.fraction)
-        with loop.autocast(): made = self.nets['R'](self.nets['E'].code(x))
-        loss = F.mse_loss(made.float(), x)
-        loop.update('E', loss)
-        return dict(loss=loss.detach())
+    def losses(self, batch): return dict(loss=F.mse_loss(self.nets['R'](self.nets['E'].code(batch[0])).float(), batch[0]))
 
 # %% ../nbs/21_chen.ipynb #00000032
 @dataclass(frozen=True)

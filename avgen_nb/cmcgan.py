@@ -12,7 +12,7 @@ __all__ = ['BOTH', 'HAO', 'CMCGAN_GUIDED', 'CYCLE_RECIPES', 'ABLATIONS', 'PAPER_
 # %% ../nbs/22_cmcgan.ipynb #00000004
 import copy, math
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -21,8 +21,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from .cgan import GAMES, STABLE, Generator, Recipe, encoder_for, generator_of, mismatched, naming_loss, nets_of, numbers_of
 from .cgan import phi_of, steps_for, train_encoders
-from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, PICTURE, SOUND, Decoder, Discriminator, Leaky
-from .runs import Family, evaluate_run, judge_of, keep_run, load_run, meta_of, name_of, register
+from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, PICTURE, SOUND, Decoder, Discriminator, Leaky, MODALITIES
+from .runs import Family, evaluate_run, judge_of, keep_run, load_run, meta_of, name_of, register, assumed, ours, paper
 from .files import checkpoints, nets_identity
 from .training import describe_pairs, fit
 from .loop import seeded
@@ -135,35 +135,35 @@ def l_cons(
 # %% ../nbs/22_cmcgan.ipynb #00000043
 @dataclass(frozen=True)
 class CycleRecipe:
-    "Every number of one CMCGAN. Comments say *paper* (Hao et al. 2018) or *assumption*; what comes in twos is for pictures, then sounds."
+    "Every number of one CMCGAN. *paper* is Hao et al. 2018; what comes in twos is for pictures, then sounds."
     name: str
-    phi: int = 64                  # size of the code; assumption (Chen et al.)
-    z: int = 10                    # paper: a Gaussian latent joined to the code; its size is an assumption (Chen et al.); 0: none
-    width: int = 64                # assumption (Chen et al.)
-    batch: int = 64                # assumption
-    K: int = 1                     # paper: K steps of the generators for one of D; how many is an assumption
-    corresponding: str = 'joint'   # paper: L_Dw + L_Df; 'standard': L_Df alone
-    cycle: float = 10.             # weight of L_Cons beside L_G; assumption; 0: no cycles
-    game: str = 'gan-cls'          # paper: logarithms
-    rates: tuple = (2e-4, 2e-4)    # learning rates of the four nets and of D; assumption
-    pace: float = 1.               # of the encoders, as a share of the decoders' rate; assumption
-    betas: tuple = (.5, .999)      # Adam; assumption
-    start: bool = False            # encoders begin as classifiers; assumption: no
-    spectral: bool = False         # assumption: batch norm in D
-    average: float = 0.            # decay of the weight average; assumption: none
-    decay: bool = False            # let the learning rates fall to nothing over the run; assumption: no
-    unit_phi: bool = False         # bring φ to length √64; assumption: no
-    guide: float = 0.              # weight of frozen classifiers' verdict on what crossed; paper: none
-    match: tuple = (0., 0.)        # weight of the distance of what crossed to the true partner; falls to a fifth; paper: none
-    plans: tuple = (CHEN_PICTURE, CHEN_SOUND)  # the encoders' convolutions; assumption (Chen et al.)
-    norm: bool = False             # batch norm in the encoders; assumption
-    hidden: tuple = (1024, 128)    # assumption (Chen et al.)
-    keep: tuple = (.7, .8)         # assumption (Chen et al.); only while they learn to classify
-    encoder_rate: float = 1e-3     # of the classifiers; assumption
-    encoder_batch: int = 64        # assumption
-    vary: float = 0.               # strength of the augmentation of what is given; assumption: none
-    steps: dict = field(default_factory=lambda: dict(test=6, cpu=300, gpu=20000), hash=False)            # of the game
-    encoder_steps: dict = field(default_factory=lambda: dict(test=12, cpu=400, gpu=4000), hash=False)    # of the classifiers
+    phi: int = assumed(64, 'size of the code; assumption (Chen et al.)')
+    z: int = assumed(10, 'paper: a Gaussian latent joined to the code; its size is an assumption (Chen et al.); 0: none')
+    width: int = assumed(64, 'assumption (Chen et al.)')
+    batch: int = assumed(64, 'assumption')
+    K: int = assumed(1, 'paper: K steps of the generators for one of D; how many is an assumption')
+    corresponding: str = paper('joint', "L_Dw + L_Df; 'standard': L_Df alone")
+    cycle: float = assumed(10., 'weight of L_Cons beside L_G; assumption; 0: no cycles')
+    game: str = paper('gan-cls', 'logarithms')
+    rates: tuple = assumed((2e-4, 2e-4), 'learning rates of the four nets and of D; assumption')
+    pace: float = assumed(1., "of the encoders, as a share of the decoders' rate; assumption")
+    betas: tuple = assumed((.5, .999), 'Adam; assumption')
+    start: bool = assumed(False, 'encoders begin as classifiers; assumption: no')
+    spectral: bool = assumed(False, 'assumption: batch norm in D')
+    average: float = assumed(0., 'decay of the weight average; assumption: none')
+    decay: bool = assumed(False, 'let the learning rates fall to nothing over the run; assumption: no')
+    unit_phi: bool = assumed(False, 'bring φ to length √64; assumption: no')
+    guide: float = paper(0., "weight of frozen classifiers' verdict on what crossed; paper: none")
+    match: tuple = paper((0., 0.), 'weight of the distance of what crossed to the true partner; falls to a fifth; paper: none')
+    plans: tuple = assumed((CHEN_PICTURE, CHEN_SOUND), "the encoders' convolutions; assumption (Chen et al.)")
+    norm: bool = assumed(False, 'batch norm in the encoders; assumption')
+    hidden: tuple = assumed((1024, 128), 'assumption (Chen et al.)')
+    keep: tuple = assumed((.7, .8), 'assumption (Chen et al.); only while they learn to classify')
+    encoder_rate: float = assumed(1e-3, 'of the classifiers; assumption')
+    encoder_batch: int = assumed(64, 'assumption')
+    vary: float = assumed(0., 'strength of the augmentation of what is given; assumption: none')
+    steps: dict = ours(dict(test=6, cpu=300, gpu=20000), 'of the game')
+    encoder_steps: dict = ours(dict(test=12, cpu=400, gpu=4000), 'of the classifiers')
 
     def way(self, source: str, target: str, two: tuple = BOTH):
         "The numbers of one path, as a `Recipe` of lesson 20."
@@ -300,8 +300,8 @@ class CMCGAN:
         "Encoders stand still in their statistics; learning rates fall if the recipe says so."
         for m in self.two: self.nets[f'E_{m}'].eval()
         left, (g, d) = 1 - loop.fraction if self.recipe.decay else 1, self.recipe.rates
-        for group, rate in zip(self.optimizers['G'].param_groups, (g * self.recipe.pace, g)): group['lr'] = rate * left
-        self.optimizers['D'].param_groups[0]['lr'] = d * left
+        loop.rate('G', g * self.recipe.pace * left, g * left)
+        loop.rate('D', d * left)
 
     def d_step(self, real, made, wrong, loop):
         "Down -L_D."

@@ -8,9 +8,9 @@ __all__ = ['BUDGETS', 'HEAD', 'seed_rows', 'gain_row', 'verdicts', 'Effort', 'th
            'ledger', 'assumptions']
 
 # %% ../nbs/19_experiments.ipynb #19e10005
-import argparse, hashlib, inspect, json, re
+import argparse, hashlib, json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 import torch
 from .judges import majority, paired_interval, song_interval, judge_labels
@@ -295,5 +295,5 @@ def assumptions(
     more=(),    # what is assumed beside them
 ):
     "Every number of a recipe that its paper does not give: 'name = value: why', then `more`."
-    found = re.findall(r'^    (\w+): [^#\n]*# ([^\n]*assumption[^\n]*)$', inspect.getsource(type(recipe)), re.M)
-    return [f'{name} = {getattr(recipe, name)}: {why}' for name, why in found] + list(more)
+    found = [f for f in fields(recipe) if f.metadata.get('mark') == 'assumption']
+    return [f'{f.name} = {getattr(recipe, f.name)}: {f.metadata["words"]}' for f in found] + list(more)

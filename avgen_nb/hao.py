@@ -15,8 +15,8 @@ import torch
 from . import __version__
 from .cgan import I2S_GUIDED, S2I_C_GUIDED
 from .chen import System, encoder_for_system, named, table_rows, train_system
-from .cmcgan import ABLATIONS, BOTH, CMCGAN, CMCGAN_GUIDED, HAO, PAPER_CMCGAN, ablated, crossing, finish_cycle, load_cycle, one_way
-from .cmcgan import probes_of, round_trips
+from .cmcgan import ABLATIONS, BOTH, CMCGAN, CMCGAN_GUIDED, HAO, PAPER_CMCGAN, ablated, crossing, finish_cycle, load_cycle
+from .cmcgan import one_way, probes_of, round_trips
 from .judges import balanced_accuracy, ceiling_of, chance, judge_for, song_interval
 from .runs import load_run, meta_of, open_data, direction_of, name_of
 from .experiments import Effort, Experiment, gain_row, ledger, run_budget, seed_rows, taken_for, thin

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from .nets import PICTURE, SOUND, modality_named
 from .cache import cache_folder, code_hash, keep
 from .files import load_nets, save_nets
+from .loop import Supervised
 from .many import everywhere, fit
 from .training import describe_pairs
 
@@ -217,7 +218,7 @@ class Judge(ResidualNet):
         return logits.softmax(1)
 
 # %% ../nbs/14_judges.ipynb #0000002a
-class JudgeTask:
+class JudgeTask(Supervised):
     "What `fit` needs to train a judge."
     averaged = ('judge',)
     def __init__(self, judge, pairs, batch=64, lr=3e-3, smoothing=.1, strength=1.):
@@ -233,12 +234,9 @@ class JudgeTask:
         batch = loop.batch(self.pairs, self.batch)
         x = self.modality.vary(getattr(batch, self.modality.name), loop, self.strength)
         return x.contiguous(memory_format=torch.channels_last), batch.label
-    def step(self, batch, loop):
-        for group in self.optimizers['judge'].param_groups: group['lr'] = self.lr * warm_cosine(loop.fraction)
-        with loop.autocast():
-            loss = F.cross_entropy(self.judge(batch[0]).float(), batch[1], label_smoothing=self.smoothing)
-        loop.update('judge', loss)
-        return dict(loss=loss)
+    def schedule(self, done): return warm_cosine(done)
+    def losses(self, batch):
+        return dict(loss=F.cross_entropy(self.judge(batch[0]).float(), batch[1], label_smoothing=self.smoothing))
 
 # %% ../nbs/14_judges.ipynb #0000002c
 def warm_cosine(fraction,  # of the run that is done, 0..1

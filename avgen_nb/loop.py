@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['cloud_nets', 'seeded', 'CloudGAN', 'pick_device', 'fast_bf16', 'fast_fp16', 'pick_precision', 'Budget', 'Stopped',
-           'Losses', 'average_into', 'Place', 'Chance', 'descend', 'Loop', 'read_clock', 'home_of', 'at_work',
-           'prepare']
+           'Losses', 'average_into', 'Place', 'Chance', 'descend', 'Loop', 'read_clock', 'Supervised', 'home_of',
+           'at_work', 'prepare']
 
 # %% ../nbs/11b_loop.ipynb #7fd8f1c5
 import contextlib, copy, math, time
@@ -268,6 +268,11 @@ class Loop(Chance):
         descend(self.task.optimizers[name], loss, self.place, check, clip, retain_graph, self.scaler)
         if self.precision != 'fp32': torch.clear_autocast_cache()
 
+    def rate(self, name, *values):
+        "Set the learning rate of optimizers[name]: one for all its groups of weights, or one for each."
+        groups = self.task.optimizers[name].param_groups
+        for group, value in zip(groups, values if len(values) > 1 else values * len(groups), strict=True): group['lr'] = value
+
     def begin(self, seconds=0.):
         "Start the clock."
         self.clock, self.seconds = time.perf_counter(), seconds
@@ -290,6 +295,20 @@ def read_clock(loop):
     clock, state = torch.tensor([loop.seconds], device=loop.device), loop.generator.get_state().to(loop.device)
     loop.place.same([clock, state])
     loop.seconds = clock.item(); loop.generator.set_state(state.cpu())
+
+# %% ../nbs/11b_loop.ipynb #0b0c0002
+class Supervised:
+    "A task with one optimizer. It has `lr` and `losses(batch)`, of which 'loss' is the one to descend."
+    def schedule(self, done):
+        "Factor of the learning rate, `done` being the share of the run that is over."
+        return 1 - done
+
+    def step(self, batch, loop):
+        name, = self.optimizers
+        loop.rate(name, self.lr * self.schedule(loop.fraction))
+        with loop.autocast(): losses = self.losses(batch)
+        loop.update(name, losses['loss'])
+        return {k: v.detach() for k, v in losses.items()}
 
 # %% ../nbs/11b_loop.ipynb #0000003e
 def home_of(

@@ -27,7 +27,7 @@ from .nets import PICTURE, SOUND, modality_named
 from .pairs import Pairs, throw, by_window, halves, join
 from .show import in_notebook
 from .sound import lms
-from .loop import seeded
+from .loop import Supervised, seeded
 from .many import choose, fit
 from .training import describe_pairs
 
@@ -58,13 +58,13 @@ class Fusion(nn.Module):
         return self.head(F.relu(torch.cat(codes, 1)))
 
 # %% ../nbs/24_missing.ipynb #00000020
-class FusionTask:
+class FusionTask(Supervised):
     "What `fit` needs to train a `Fusion`."
     averaged = ('C',)
     def __init__(self, inputs, recipe, pairs):
-        self.recipe, self.pairs = recipe, pairs
+        self.recipe, self.pairs, self.lr = recipe, pairs, recipe.encoder_rate
         self.nets = {'C': Fusion(inputs, recipe, pairs.classes)}
-        self.optimizers = {'C': torch.optim.AdamW(self.nets['C'].parameters(), recipe.encoder_rate, weight_decay=1e-2)}
+        self.optimizers = {'C': torch.optim.AdamW(self.nets['C'].parameters(), self.lr, weight_decay=1e-2)}
 
     def describe(self):
         return dict(task='fusion', inputs=list(self.nets['C'].inputs), recipe=numbers_of(self.recipe), **describe_pairs(self.pairs))
@@ -74,12 +74,8 @@ class FusionTask:
         vary = lambda m: modality_named(m).vary(getattr(batch, m), loop, self.recipe.vary)
         return batch._replace(**{m: vary(m) for m in dict.fromkeys(self.nets['C'].inputs)}) if self.recipe.vary else batch
 
-    def step(self, batch, loop):
-        self.optimizers['C'].param_groups[0]['lr'] = self.recipe.encoder_rate * (1 - loop.fraction)
-        with loop.autocast(): logits = self.nets['C'](batch)
-        loss = F.cross_entropy(logits.float(), batch.label, label_smoothing=.05)
-        loop.update('C', loss)
-        return dict(loss=loss.detach())
+    def losses(self, batch):
+        return dict(loss=F.cross_entropy(self.nets['C'](batch).float(), batch.label, label_smoothing=.05))
 
 # %% ../nbs/24_missing.ipynb #00000021
 def believes(net, pairs, part=256):  # a `Fusion`, Pairs, how many at a time → (N, classes) probabilities, on the CPU

@@ -22,8 +22,9 @@ from .cache import cache_folder, code_hash, keep
 from .players import KEYPOINTS, body_frame
 from .sound import FRAMES, N_MELS
 from .files import load_nets, save_nets
+from .loop import Supervised
 from .many import everywhere, fit
-from .training import describe_pairs, fit
+from .training import describe_pairs
 
 # %% ../nbs/16_probes.ipynb #0000000a
 REACH = dict(violin=('neck', 'left_hand'), viola=('neck', 'left_hand'), cello=('hip', 'left_hand'), double_bass=('hip', 'left_hand'),
@@ -187,7 +188,7 @@ def known(pairs,  # Pairs
     return pairs.subset(pairs.truth[truth].flatten(1).isfinite().all(1) if pairs.truth[truth].dim() > 1 else pairs.truth[truth].isfinite())
 
 # %% ../nbs/16_probes.ipynb #00000031
-class ProbeTask:
+class ProbeTask(Supervised):
     "What `fit` needs to train a probe."
     averaged = ('probe',)
     def __init__(self, net, pairs, batch=64, lr=3e-3):
@@ -200,11 +201,8 @@ class ProbeTask:
         index = loop.draw(self.pairs, self.batch)
         x = getattr(self.pairs.batch(index), self.net.modality)
         return self.net.vary(x, self.pairs.truth[self.net.truth][index], loop)
-    def step(self, batch, loop):
-        self.optimizers['probe'].param_groups[0]['lr'] = self.lr * warm_cosine(loop.fraction)
-        with loop.autocast(): loss = self.net.loss(*batch)
-        loop.update('probe', loss)
-        return dict(loss=loss.detach())
+    def schedule(self, done): return warm_cosine(done)
+    def losses(self, batch): return dict(loss=self.net.loss(*batch))
 
 # %% ../nbs/16_probes.ipynb #00000034
 class Probe:

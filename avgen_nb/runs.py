@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'MODULES', 'open_data', 'of_instrument', 'name_of', 'direction_of', 'over', 'steady', 'Family', 'register',
-           'family_of', 'trainer_of', 'judge_of', 'jury_of', 'meta_of', 'keep_run', 'load_run', 'part_of',
-           'scored_pairs', 'real_and_made', 'accuracy_row', 'pair_rows', 'evaluate_run', 'shipped_folder',
-           'shipped_names', 'shipped']
+           'family_of', 'trainer_of', 'marked', 'paper', 'assumed', 'ours', 'judge_of', 'jury_of', 'meta_of',
+           'keep_run', 'load_run', 'part_of', 'scored_pairs', 'real_and_made', 'accuracy_row', 'pair_rows',
+           'evaluate_run', 'shipped_folder', 'shipped_names', 'shipped']
 
 # %% ../nbs/18_runs.ipynb #18000004
 from collections.abc import Callable
@@ -120,6 +120,28 @@ def trainer_of(
     found = {k: (recipe, f.train) for f in FAMILIES.values() for k, recipe in f.recipes.items()}
     if name not in found: raise ValueError(f"There is no recipe '{name}'; choose one of {', '.join(found)}.")
     return found[name]
+
+# %% ../nbs/18_runs.ipynb #18000051
+def marked(
+    mark: str,    # 'paper', 'assumption' or 'ours'
+    default,      # the number; of a dict each recipe gets its own
+    words: str,   # what it is, and what the paper says of it
+):
+    "A field of a recipe that says where its default comes from."
+    value = dict(default_factory=default.copy, hash=False) if hasattr(default, 'copy') else dict(default=default)
+    return field(**value, metadata=dict(mark=mark, words=words))
+
+def paper(default, words):
+    "A number that the paper gives."
+    return marked('paper', default, words)
+
+def assumed(default, words):
+    "A number that the paper needs and does not give, in whole or in part."
+    return marked('assumption', default, words)
+
+def ours(default, words):
+    "A number that no paper has."
+    return marked('ours', default, words)
 
 # %% ../nbs/18_runs.ipynb #18000024
 def judge_of(
