@@ -14,19 +14,13 @@ from pathlib import Path
 import torch
 from . import __version__, chen
 from .cgan import I2S_GUIDED, S2I_C_GUIDED
-from .experiments import Effort, ledger, run_budget, seed_rows, taken_for, thin
 from .chen import System, encoder_for_system, named, table_rows, train_system
 from .cmcgan import ABLATIONS, CMCGAN, CMCGAN_GUIDED, HAO, PAPER_CMCGAN, WAYS, ablated, finish_cycle, load_cycle, one_way
 from .cmcgan import probes_of, round_trips
 from .judges import balanced_accuracy, ceiling_of, chance, judge_for, song_interval
 from . import __version__
-from .cgan import I2S_GUIDED, S2I_C_GUIDED
 from .runs import load_run, meta_of, open_data, direction_of, name_of
-from .chen import System, encoder_for_system, named, table_rows, train_system
-from .cmcgan import ABLATIONS, CMCGAN, CMCGAN_GUIDED, HAO, PAPER_CMCGAN, WAYS, ablated, finish_cycle, load_cycle, one_way
-from .cmcgan import probes_of, round_trips
 from .experiments import Effort, Experiment, gain_row, ledger, run_budget, seed_rows, taken_for, thin
-from .judges import balanced_accuracy, ceiling_of, chance, judge_for, song_interval
 from .metrics import Row
 from .nets import MODALITIES
 from .probes import score_probe
