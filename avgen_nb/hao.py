@@ -147,6 +147,7 @@ def answer_rows(
         budget=effort.name, split='test', ceiling=top['value'], chance=top['chance'], steps=one.meta['steps'], device=one.meta['device'])
     return seed_rows(true, said, pairs.songs, minutes, version=__version__, **told | context)
 
+# %% ../nbs/23_hao.ipynb #23c0a001
 def trip_rows(
     name: str,       # of the system
     trained: dict,   # seed → {what is made: `Generator`}
@@ -175,6 +176,7 @@ def accuracy_rows(
     of = lambda t: {seed: m[t] for seed, m in trained.items()}
     return [row for t in NAMES for row in answer_rows(of(t), data['test'], effort, source, **context)]
 
+# %% ../nbs/23_hao.ipynb #23c0a002
 def spread_rows(trained, data, effort, source='orchestra', **context):
     "`z_spread` of both directions for every seed, on test songs."
     few, rows = thin(data['test'], 8), []
@@ -248,6 +250,7 @@ def alone(
         return train_system(System(r), study.data, run, longer, study.judges()[r.target], s, study.shelf, study.opened)[0]
     return {s: train(s) for s in study.effort.seeds}
 
+# %% ../nbs/23_hao.ipynb #23c0a003
 def two_single(study):
     "{seed: {what is made: Generator}}: S2I-C+guide and I2S+guide, side by side."
     both = {t: alone(study, r) for t, r in SINGLES.items()}
