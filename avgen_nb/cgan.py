@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, Decoder, Discriminator, Encoder, modality_named, MODALITIES
+from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, Decoder, Discriminator, Encoder, modality_named
 from .runs import Family, judge_of, keep_run, meta_of, of_instrument, register, assumed, ours, paper
 from .files import checkpoints, nets_identity
 from .training import describe_pairs

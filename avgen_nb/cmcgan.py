@@ -21,10 +21,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from .cgan import GAMES, STABLE, Generator, Recipe, encoder_for, generator_of, mismatched, naming_loss, nets_of, numbers_of
 from .cgan import phi_of, steps_for, train_encoders
-from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, PICTURE, SOUND, Decoder, Discriminator, Leaky, MODALITIES
+from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, PICTURE, SOUND, Decoder, Discriminator, Leaky
 from .runs import Family, evaluate_run, judge_of, keep_run, load_run, meta_of, name_of, register, assumed, ours, paper
 from .files import checkpoints, nets_identity
-from .training import describe_pairs, fit
+from .training import describe_pairs
 from .loop import seeded
 from .many import fit
 
