@@ -357,7 +357,7 @@ def spoil_weight(value):
     (dict(drop=['recipe']), 'recipe'), (dict(drop=['classes']), 'classes'), (dict(meta=dict(classes=[])), 'classes'), (dict(meta=dict(classes=2)), 'classes'),
     (dict(drop=['G']), "'G'"), (dict(drop=['E']), "'E'"), (dict(meta=dict(recipe=[])), 'recipe'), (dict(meta=dict(recipe=3)), 'recipe'),
     (dict(meta=dict(recipe=newer(tempo=3))), "tempo"), (dict(meta=dict(recipe=newer(width=3))), "'G'"), (dict(meta=dict(recipe=newer(width=10**7))), "'G'"),
-    (dict(meta=dict(recipe=newer(phi=5))), "'E'"), (dict(meta=dict(recipe=newer(width='wide'))), 'built'), (dict(meta=dict(recipe=newer(source='smell'))), 'built'),
+    (dict(meta=dict(recipe=newer(phi=5))), "'E'"), (dict(meta=dict(recipe=newer(width='wide'))), 'built'), (dict(meta=dict(recipe=newer(source='smell'))), "'smell'"),
     (dict(meta=dict(recipe=newer(plan=['x']))), "'x'"), (dict(meta=dict(recipe={'name': 'S2I-C'})), 'built'),
     (dict(meta=dict(classes=['a', 'b', 'c'])), "'E'"), (dict(spoil=spoil_weight(torch.nan)), 'NaN'), (dict(spoil=spoil_weight(-torch.inf)), 'NaN')])
 def test_a_model_that_is_none_is_named_in_one_sentence(tmp_path, capsys, how, words):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from avgen_nb import sound
+from avgen_nb import nets
 from avgen_nb.cgan import CHEN_I2S, CHEN_S2I, I2S_GUIDED, I2S_POSE_GUIDED, S2I_C_GUIDED, S2I_POSE_GUIDED, CrossModalGAN, EncoderTask, Generator, encoder_for
 from avgen_nb.chen import AutoencoderTask, SquareGAN
 from avgen_nb.cmcgan import CMCGAN, CMCGAN_GUIDED, HAO, crossing
@@ -62,7 +62,7 @@ def elsewhere(monkeypatch):
     "The meta device, with the four things that it cannot do done in its place."
     true = torch.Tensor.__bool__
     monkeypatch.setattr(torch.Tensor, '__bool__', lambda x: True if x.is_meta else true(x))
-    monkeypatch.setattr(sound, '_near', lambda x, generator: None)                      # it has no generators
+    monkeypatch.setattr(nets, '_near', lambda x, generator: None)                      # it has no generators
     monkeypatch.setattr('avgen_nb.loop.Losses.guard', lambda *a: None)              # no numbers to look at
     monkeypatch.setattr(Loop, 'autocast', lambda loop: contextlib.nullcontext())         # and no precision
     return torch.device('meta')
