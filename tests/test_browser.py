@@ -77,7 +77,7 @@ class Person:
         self.page, self.address, self.shots, self.lesson = page, address, shots, lesson
 
     def open(self, kernel=''):
-        self.page.goto(f'{self.address}/lab/tree/{self.lesson}.ipynb{kernel}')
+        self.page.goto(f'{self.address}/lab/workspaces/{self.lesson}/tree/{self.lesson}.ipynb{kernel}')
         self.page.wait_for_selector('.jp-Notebook .jp-Cell', timeout=120_000)
         self.page.wait_for_function('() => document.querySelectorAll(".jp-Notebook .jp-CodeCell").length > 30', timeout=120_000)
 

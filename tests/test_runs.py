@@ -48,10 +48,10 @@ def a_grey(**more): return Grey(dict(S=Shade(len(META['classes']))), META | more
 
 
 @pytest.fixture(autouse=True)
-def grey(monkeypatch):
-    "The family, known as long as a test runs."
-    monkeypatch.setattr(runs, 'FAMILIES', dict(FAMILIES))
-    return register(Family('grey', lambda meta: dict(S=Shade(len(meta['classes']))), Grey))
+def grey():
+    "The family, known as long as a test runs; families that are imported meanwhile stay."
+    yield register(Family('grey', lambda meta: dict(S=Shade(len(meta['classes']))), Grey))
+    FAMILIES.pop('grey')
 
 
 @pytest.fixture
