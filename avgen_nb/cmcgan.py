@@ -22,7 +22,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from .cgan import GAMES, STABLE, Generator, Recipe, encoder_for, generator_of, mismatched, naming_loss, nets_of, numbers_of
 from .cgan import phi_of, steps_for, train_encoders
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, PICTURE, SOUND, Decoder, Discriminator, Leaky
-from .runs import Family, evaluate_run, judge_of, keep_run, load_run, meta_of, name_of, register, assumed, ours, paper
+from .runs import Family, assumed, evaluate_run, judge_of, keep_run, load_run, meta_of, name_of, ours, paper, register
 from .files import checkpoints, nets_identity
 from .training import describe_pairs
 from .loop import seeded
@@ -273,7 +273,9 @@ class CMCGAN:
     @property
     def G(self): return {m: self.nets[f'G_{m}'] for m in self.two}
 
-    def describe(self): return dict(task='cmcgan', two=list(self.two), recipe=numbers_of(self.recipe), encoders=self.begun, **describe_pairs(self.pairs))
+    def describe(self):
+        own = dict(task='cmcgan', two=list(self.two), recipe=numbers_of(self.recipe), encoders=self.begun)
+        return own | describe_pairs(self.pairs)
 
     def draw(self, loop):
         "Real pairs, the same as they are given to the encoders, labels, and ω."

@@ -24,7 +24,7 @@ from .cache import code_hash, write_atomic
 from .nets import PICTURE, SOUND, modality_named
 from .orchestra import build_orchestra, windows_of
 from .page import Case, Film, case_html, gallery_film, image_html, judged, lms_image, page_html, \
-    section_html, sound_tile, stat_html, table_html
+    section_html, stat_html, table_html
 from .pairs import pairs_from, to_picture
 from .runs import steady
 from .show import to_uint8

@@ -95,7 +95,8 @@ def prdc(real,            # (N, D) features of real items
          songs=None       # (M,) song each was generated from
         ):                # dict of precision, recall, density, coverage
     "Precision, recall (Kynkäänniemi et al. 2019), density, coverage (Naeem et al. 2020)."
-    if min(len(real), len(generated)) <= k: raise ValueError(f'{len(real)} real and {len(generated)} generated items are too few: give more than k={k} of each')
+    if min(len(real), len(generated)) <= k:
+        raise ValueError(f'{len(real)} real and {len(generated)} generated items are too few: give more than k={k} of each')
     d = torch.cdist(real, generated)
     in_real, in_generated = d < ball_radius(real, k, real_songs)[:, None], d < ball_radius(generated, k, songs)
     share = lambda x: x.float().mean().item()
@@ -302,7 +303,8 @@ def read_rows(path  # file of JSON lines
     for i, line in enumerate(lines, 1):
         if not line.strip(): continue
         try: rows.append(Row(**{k: v for k, v in json.loads(line).items() if k in names}))
-        except (ValueError, TypeError, AttributeError) as e: raise ValueError(f'{path}, line {i}, is no result row; remove the line') from e
+        except (ValueError, TypeError, AttributeError) as e:
+            raise ValueError(f'{path}, line {i}, is no result row; remove the line') from e
     return rows
 
 # %% ../nbs/15_metrics.ipynb #00000034
@@ -383,7 +385,8 @@ def cloud_rows(real,          # (M, D) features of real items
     "Distances, territory and diversity of the generated cloud beside the real one."
     context['seed'] = seed
     rows = [Row(metric='kid_judge', value=kid(real, made, seed)[0], **context), Row(metric='fid_judge', value=fid(real, made), **context)]
-    some = lambda x: None if x is None else torch.as_tensor(x).cpu()[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:most]]
+    lot = lambda n: torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:most]
+    some = lambda x: None if x is None else torch.as_tensor(x).cpu()[lot(len(x))]
     if min(len(real), len(made)) > 5:
         rows += [Row(metric=k, value=v, **context) for k, v in prdc(some(real), some(made), 5, some(real_songs), some(made_songs)).items()]
     beside = None if real_labels is None else diversity_within(real, real_labels, seed=seed)

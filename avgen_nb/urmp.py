@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from .pairs import Pairs, check_apart
-from .sound import WINDOW, BadFile, lms, read_sound
 from . import __version__
 from .folders import PICTURES, SOUNDS, class_files, read_picture
 from .orchestra import SIZES, Plan, cut, frames_in, in_parallel
