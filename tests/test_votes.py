@@ -6,31 +6,20 @@ import pytest
 import torch
 
 from avgen_nb import votes
-from avgen_nb.rating import GROUND_TRUTH, PAPER_COUNTS, PAPER_MEANS, Rating, blind, latest, mean_score, rating_items
+from avgen_nb.rating import PAPER_COUNTS, PAPER_MEANS, blind, latest, mean_score, rating_items
 from avgen_nb.votes import (agreement_rows, alpha, are_simulated, coincidences, data_name, difference_rows, drawn_means, expected_score,
                             middle, paper_rows, percent_agreement, rater_biases, rating_rows, score_counts, score_table, show_votes,
                             simulate, simulated_rater, system_difference, system_means)
+from raters import QUALITY, a_rating, systems
 
-
-ASKED = ['tuba', 'violin', 'flute'] * 10
-QUALITY = {GROUND_TRUTH: 2.8, 'good': 1.9, 'fair': 1.1, 'bad': .2}
-
-
-def some_items(system, n=30, seed=0):
-    pictures = torch.randint(256, (n, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-    return rating_items(system, ASKED[:n], pictures)
-
-
-def systems(n=30): return {s: some_items(s, n, i) for i, s in enumerate(QUALITY)}
 
 def crowd(biases, noise=.5, seed=0): return {f'simulated {i}': simulated_rater(b, noise, [seed, i]) for i, b in enumerate(biases)}
 
-def a_rating(item='a', score=2, rater='ada', system='s', **k): return Rating(rater, item, system, 'tuba', score, 1.5, '2026-01-31T12:00:00Z')._replace(**k)
 
 
 def test_paper():
     assert {r.system: f'{r.value:.2f}' for r in paper_rows()} == PAPER_MEANS
-    for system, votes in PAPER_COUNTS.items(): assert sum(votes) == 390 and mean_score(votes) == pytest.approx(float(PAPER_MEANS[system]), abs=.0075)
+    for system, counts in PAPER_COUNTS.items(): assert sum(counts) == 390 and mean_score(counts) == pytest.approx(float(PAPER_MEANS[system]), abs=.0075)
 
 
 KRIPPENDORFF = [[1, 2, 3, 3, 2, 1, 4, 1, 2, 0, 0, 0],   # 0: no answer
