@@ -73,7 +73,7 @@ class Looks:
         some = slice(i * self.part, (i + 1) * self.part)
         return draw_part(self.plan, self.rows[some], self.looks[some])
 
-# %% ../nbs/03b_looks.ipynb #c43fe03c
+# %% ../nbs/03b_looks.ipynb #12fac896
 def training_rows(plan):  # orchestra.Plan
     "The rows of its training moments."
     return np.flatnonzero(np.repeat(plan.splits() == 0, frames_in(plan.samples())))
@@ -82,8 +82,8 @@ def check_looks(plan, rows, looks):
     "Rows and looks as two arrays of one length; only of training moments."
     rows, looks = np.broadcast_arrays(np.atleast_1d(rows), np.atleast_1d(looks))
     bad = rows[~np.isin(rows, training_rows(plan))]
-    if len(bad): raise ValueError(f'row {bad[0]} is no training moment of the world {plan.size!r}, so nobody else may play it; take rows of split 0.')
-    if looks.min(initial=0) < 0: raise ValueError(f'look {looks.min()} is less than 0; 0 is the song\'s own player, further ones begin at 1.')
+    if len(bad): raise ValueError(f'row {bad[0]} is no training moment of {plan.size!r}, so nobody else may play it; take rows of split 0.')
+    if looks.min(initial=0) < 0: raise ValueError(f'look {looks.min()} is none; 0 is the player of the song, further ones begin at 1.')
     return rows, looks
 
 # %% ../nbs/03b_looks.ipynb #cdfacc37

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXAM', 'Shelf', 'throw', 'Batch', 'to_picture', 'Pairs', 'check_pairs', 'content_hash', 'only_classes', 'pairs_from',
-           'check_apart', 'halves', 'join', 'by_window', 'orchestra_pairs', 'exam_pairs', 'ClipBatch', 'played',
-           'draw_clip', 'Clips', 'clips_in', 'orchestra_clips', 'Batches', 'clip_batches']
+           'check_apart', 'halves', 'join', 'by_window', 'pair_at', 'with_looks', 'orchestra_pairs', 'exam_pairs',
+           'ClipBatch', 'played', 'draw_clip', 'Clips', 'clips_in', 'orchestra_clips', 'Batches', 'clip_batches']
 
 # %% ../nbs/04_pairs.ipynb #00000004
 import dataclasses, functools, hashlib
@@ -244,17 +244,42 @@ def by_window(
     ends = [round(sum(shares[:k]) * len(pairs)) for k in range(len(shares) + 1)]
     return {name: pairs.subset(order[a:b].sort().values) for name, a, b in zip(('train', 'dev', 'test'), ends, ends[1:])}
 
+# %% ../nbs/04_pairs.ipynb #90049a9e
+def pair_at(pairs,  # Pairs whose truth has 'row'
+            row):   # (n,) long
+    "Which pair each row of the orchestra's arrays is."
+    own, order = pairs.truth['row'], pairs.truth['row'].argsort()
+    found = order[torch.searchsorted(own[order], row).clamp(max=len(own) - 1)]
+    if (own[found] != row).any(): raise ValueError('these pairs lack some of the rows asked for; take pairs of the same world and split.')
+    return found
+
+def with_looks(pairs,  # Pairs whose truth has 'row'
+               more):  # dict of arrays: picture, keypoints, row; as `more_looks` gives them
+    "The pairs, and after them those of further people, with the sounds of the same moments."
+    of = pair_at(pairs, torch.as_tensor(more['row']).to(pairs.device))
+    both = lambda old, new: torch.cat([old, torch.as_tensor(new).to(old)])
+    every, extra = (torch.arange(n, device=pairs.device) for n in (len(pairs), len(of)))
+    every = both(every, of)
+    truth = {k: v[every] for k, v in pairs.truth.items()} | dict(keypoints=both(pairs.truth['keypoints'], more['keypoints']))
+    pictures, labels = both(pairs.pictures, more['picture']), both(pairs.picture_labels, pairs.labels[of])
+    return dataclasses.replace(pairs, pictures=pictures, picture_labels=labels, songs=pairs.songs[every], truth=truth,
+        picture_of=both(pairs.picture_of, len(pairs.pictures) + extra), sound_of=pairs.sound_of[every])
+
 # %% ../nbs/04_pairs.ipynb #0000002d
 def orchestra_pairs(size='default',  # 'default' or 'small'; for the exam see `exam_pairs`
                     seed=0,          # of the world
                     device='cpu',    # where the tensors live
-                    **options):      # further arguments of `build_orchestra`
+                    looks=0,         # further people who play each training moment
+                    **options):      # further arguments of `build_orchestra`, which `more_looks` takes too
     "The built-in orchestra as dict(train=, dev=, test=) of Pairs; no song is in two of them."
     from avgen_nb.orchestra import build_orchestra
+    from avgen_nb.looks import more_looks
     if size == 'exam': raise ValueError("the size 'exam' has test songs only: take them with exam_pairs(), or choose default or small.")
     arrays = build_orchestra(size, seed=seed, **options)
     rows = {name: (arrays['split'] == i).nonzero()[0] for i, name in enumerate(('train', 'dev', 'test'))}
-    return check_apart({name: pairs_from(arrays, r, device) for name, r in rows.items()})
+    pairs = {name: pairs_from(arrays, r, device) for name, r in rows.items()}
+    if looks: pairs['train'] = with_looks(pairs['train'], more_looks(size, looks, seed, **options))
+    return check_apart(pairs)
 
 # %% ../nbs/04_pairs.ipynb #508654dc
 EXAM = 2017   # seed of the world whose songs are the exam
