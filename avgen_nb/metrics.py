@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'frechet', 'Given', 'fid', 'kernel_distance', 'kid', 'ball_radius', 'prdc', 'diversity_within',
-           'nearest_other', 'near_copies', 'nearest_training', 'halve', 'pyramid', 'patches', 'sliced_wasserstein',
-           'patch_distance', 'pitch_error_cents', 'in_tune', 'heard_pitch', 'autocorrelation', 'periodicity', 'Row',
-           'row_json', 'read_rows', 'alone_in', 'write_rows', 'cell', 'rows_to_table', 'html_table', 'device_name',
-           'cloud_rows', 'item_rows', 'score_generated']
+           'nearest_other', 'near_copies', 'nearest_training', 'copy_share', 'shrunk', 'halve', 'pyramid', 'patches',
+           'sliced_wasserstein', 'patch_distance', 'pitch_error_cents', 'in_tune', 'heard_pitch', 'autocorrelation',
+           'periodicity', 'Row', 'row_json', 'read_rows', 'alone_in', 'write_rows', 'cell', 'rows_to_table',
+           'html_table', 'device_name', 'cloud_rows', 'item_rows', 'stored', 'copy_rows', 'score_generated']
 
 # %% ../nbs/15_metrics.ipynb #00000004
 import contextlib, html, json, math, os, platform, warnings
@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 from .judges import balanced_accuracy, chance, in_parts, judge_labels, majority, song_interval
 from .nets import modality_named
+from .pairs import to_picture
 from .sound import SAMPLE_RATE, pitches_of
 from .cache import write_atomic
 
@@ -155,6 +156,21 @@ def nearest_training(items,    # (N, D) features, or items of any shape
     "How near the training set is."
     training = training.flatten(1).float()
     return in_parts(lambda x: torch.cdist(x.flatten(1).float(), training).min(1).values, items, part)
+
+# %% ../nbs/15_metrics.ipynb #7f1dfd2c
+def copy_share(made,     # (N, D) features, or items of any shape
+               training, # (T, D) of the training items
+               unseen    # (M, D) of real items that were not trained on
+              ):         # 0: copies; 1: as far from the training set as real ones; nan where real ones are copies, too
+    "Median distance to the nearest training item, as a share of that of unseen real items."
+    near, beside = (nearest_training(x, training).median().item() for x in (made, unseen))
+    return near / beside if beside else math.nan
+
+def shrunk(items,  # (N, C, H, W) in [-1, 1]
+           side=16 # pixels
+          ):       # (N, C, side, side)
+    "Items without their details."
+    return in_parts(lambda x: F.adaptive_avg_pool2d(x.float(), side), items)
 
 # %% ../nbs/15_metrics.ipynb #69f4da1c
 def halve(x):  # (N, C, H, W) → (N, C, ⌈H/2⌉, ⌈W/2⌉)
@@ -413,6 +429,27 @@ def item_rows(real,             # (M, C, H, W) real items
     some = lambda x: x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:most].to(x.device)]
     value, ceiling = (periodicity(hear(some(x))).mean().item() for x in (made, real))
     return rows + [Row(metric='periodicity', value=value, ceiling=ceiling, **(context | dict(n=min(most, len(made)))))]
+
+# %% ../nbs/15_metrics.ipynb #f289f290
+def stored(items):  # (N, C, H, W): bytes, or floats in [-1, 1]
+    "Items as floats."
+    return items.float() if items.is_floating_point() else to_picture(items)
+
+def copy_rows(training,      # (T, C, H, W) what was trained on: floats in [-1, 1], or as Pairs store it
+              made,          # (N, C, H, W) generated items
+              unseen,        # (M, C, H, W) real items that were not trained on
+              features=None, # `Judge.features`; None: by pixels only
+              seed=0,        # of the choice
+              most=1000,     # made and unseen items that are compared, each
+              **context      # other columns of Row
+             ):              # list of Row: copy_share_pixels, copy_share_judge
+    "How near the training set made items are: 0 where it was learnt by heart, 1 where they are as new as real ones."
+    some = lambda x: x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:most].to(x.device)]
+    views = dict(pixels=shrunk) | ({} if features is None else dict(judge=features))
+    items = made, training, unseen = some(made), training, some(unseen)
+    share = lambda see: copy_share(*(in_parts(lambda x: see(stored(x)), x).to(made.device) for x in items))
+    context = dict(system='', seed=seed, n=len(made)) | context
+    return [Row(metric=f'copy_share_{name}', value=share(see), ceiling=1., **context) for name, see in views.items()]
 
 # %% ../nbs/15_metrics.ipynb #00000041
 def score_generated(judge,             # Judge of what was generated

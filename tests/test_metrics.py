@@ -5,11 +5,13 @@ import multiprocessing
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 from avgen_nb.judges import Judge, balanced_accuracy
-from avgen_nb.metrics import (COLUMNS, Given, Row, ball_radius, cell, cloud_rows, device_name, diversity_within, fid, frechet, heard_pitch, in_tune,
-                              item_rows, judge_labels, kernel_distance, kid, near_copies, nearest_other, nearest_training, patches, periodicity,
+from avgen_nb.metrics import (COLUMNS, Given, Row, ball_radius, cell, cloud_rows, copy_rows, copy_share, device_name, diversity_within, fid, frechet, heard_pitch,
+                              in_tune, item_rows, judge_labels, kernel_distance, kid, near_copies, nearest_other, nearest_training, patches, periodicity,
                               pitch_error_cents, prdc, pyramid, read_rows, row_json, rows_to_table, score_generated, sliced_wasserstein, write_rows)
 from avgen_nb.nets import MODALITIES
+from avgen_nb.pairs import to_picture
 
 
 def cloud(n, d=3, seed=0):
@@ -154,6 +156,37 @@ def test_a_copier_of_the_training_set_is_found():
     train = cloud(300, 8)
     assert nearest_training(train.flip(0), train, part=64).max() < 1e-2
     assert nearest_training(cloud(300, 8, 1), train).median() > 1
+
+
+def test_the_share_of_copies_is_0_and_that_of_new_draws_1():
+    train, new, unseen = cloud(300, 8), cloud(300, 8, 1), cloud(300, 8, 2)
+    assert copy_share(train, train, unseen) < .01 and copy_share(new, train, unseen) == pytest.approx(1, abs=.1)
+    near = [copy_share(train + scale * new, train, unseen) for scale in (.01, .1, .3)]
+    assert near[0] < near[1] < near[2] < .9 and copy_share(5 * new, train, unseen) > 2
+    assert math.isnan(copy_share(new, train * 0, unseen * 0))
+
+
+@pytest.mark.parametrize('shape', [(3, 64, 64), (1, 128, 44), (3, 128, 128)])
+def test_copy_rows_in_pixels_and_in_features(shape):
+    g = torch.Generator().manual_seed(0)
+    train, new, unseen = F.interpolate(torch.randn(180, shape[0], 8, 8, generator=g), shape[1:]).split(60)
+    mean = lambda x: x.mean(3).flatten(1)
+    values = lambda made, **more: {r.metric: r.value for r in copy_rows(train, made, unseen, mean, **more)}
+    assert max(values(train).values()) < .01
+    assert all(v == pytest.approx(1, abs=.15) for v in values(new).values())
+    assert values(new, most=20, seed=1) == values(new, most=20, seed=1)
+    row, = copy_rows(train, new, unseen, most=20, system='S2I-C', split='test')
+    assert (row.metric, row.system, row.split, row.n, row.ceiling) == ('copy_share_pixels', 'S2I-C', 'test', 20, 1)
+
+
+def test_copy_rows_take_bytes_and_half_floats_and_leave_randomness_alone():
+    g = torch.Generator().manual_seed(0)
+    stored = torch.randint(256, (30, 3, 32, 32), generator=g).byte()
+    made, unseen = to_picture(stored), to_picture(torch.randint(256, (30, 3, 32, 32), generator=g).byte())
+    state = torch.get_rng_state()
+    assert copy_rows(stored, made, unseen)[0].value < 1e-3
+    assert copy_rows(unseen.half(), made, unseen + .5)[0].value == pytest.approx(copy_rows(unseen, made, unseen + .5)[0].value, rel=.01)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize('shape', [(3, 64, 64), (1, 128, 44), (3, 17, 90)])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avgen_nb.pairs import (Batch, Pairs, Shelf, check_apart, clip_batches, clips_in, content_hash, exam_pairs, orchestra_clips, orchestra_pairs,
-                            pairs_from, throw, to_picture)
+                            pair_at, pairs_from, throw, to_picture, with_looks)
 
 
 def gen(seed=0): return torch.Generator().manual_seed(seed)
@@ -380,3 +380,65 @@ def test_the_same_pairs_are_drawn_on_a_gpu():
     assert q.batch(b).picture.is_cuda and torch.equal(q.batch(b).sound.cpu(), p.batch(a).sound)
     assert q.identity == p.identity and torch.equal(q.over(lambda b: b.label, part=100), p.labels)
     assert q.only(('c', 'd')).device.type == 'cuda' and q.subset(torch.arange(5)).truth['ms'].is_cuda
+
+
+# ---- further people
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    "Worlds of 39 songs of 0.7 s (3 pairs each), kept in a folder of their own."
+    from avgen_nb import orchestra
+    monkeypatch.setitem(orchestra.SIZES, 'small', dict(songs=(1, 1, 1), seconds=.7))
+    monkeypatch.setenv('AVGEN_CACHE', str(tmp_path / 'cache'))
+
+OPTIONS = dict(size='small', workers=0, progress=False)
+
+
+def test_without_looks_the_orchestra_is_what_it_was(tiny):
+    from avgen_nb.orchestra import build_orchestra
+    arrays = build_orchestra(**OPTIONS)
+    for name, p in orchestra_pairs(**OPTIONS, looks=0).items():
+        rows = (arrays['split'] == ('train', 'dev', 'test').index(name)).nonzero()[0]
+        assert p.identity == pairs_from(arrays, rows).identity and p.sound_of.tolist() == list(range(39))
+
+
+def test_further_people_share_sounds_songs_and_truth(tiny):
+    from avgen_nb.looks import draw_looks
+    plain, crowd = orchestra_pairs(**OPTIONS), orchestra_pairs(**OPTIONS, looks=2)
+    assert all(plain[n].identity == crowd[n].identity for n in ('dev', 'test')) and plain['train'].identity != crowd['train'].identity
+    old, new = plain['train'], crowd['train']
+    assert len(new) == 3 * len(old) == 117 and len(new.pictures) == 117 and torch.equal(new.sounds, old.sounds)
+    assert all(torch.equal(v.nan_to_num(), old.truth[k].repeat(3).nan_to_num()) for k, v in new.truth.items() if k != 'keypoints')
+    assert torch.equal(new.songs, old.songs.repeat(3)) and torch.equal(new.labels, old.labels.repeat(3))
+    assert new.subset(torch.arange(39)).truth['keypoints'].equal(old.truth['keypoints']) and torch.equal(new.pictures[:39], old.pictures)
+    for i in (40, 77, 78, 116):
+        drawn = draw_looks(int(new.truth['row'][i]), i // 39, 'small')
+        assert torch.equal(new.pictures[new.picture_of[i]], torch.from_numpy(drawn['picture'][0]))
+        assert torch.equal(new.truth['keypoints'][i], torch.from_numpy(drawn['keypoints'][0]))
+        assert torch.equal(new.batch(torch.tensor([i])).sound, old.batch(torch.tensor([i % 39])).sound)
+    check_apart(crowd)
+
+
+def test_further_people_can_be_cut_moved_and_drawn(tiny):
+    crowd = orchestra_pairs(**OPTIONS, looks=1)['train']
+    two = crowd.only(('tuba', 'flute'))
+    assert len(two) == 12 and len(two.sounds) == 6 and len(two.pictures) == 12
+    assert torch.equal(two.batch(torch.arange(6)).sound, two.batch(torch.arange(6, 12)).sound)
+    index = crowd.draw(20_000, gen())
+    assert chi2(index.bincount(minlength=78), torch.full((78,), 20_000 / 78)) < 77 + 5 * (2 * 77) ** .5
+    again = crowd.subset(torch.arange(77, -1, -1))
+    wider = with_looks(again.subset(torch.arange(39, 78)), dict(picture=crowd.pictures[:1].numpy(), keypoints=np.zeros((1, 12, 2), np.float32), row=[int(crowd.truth['row'][5])]))
+    assert torch.equal(wider.batch(torch.tensor([39])).sound, crowd.batch(torch.tensor([5])).sound)
+
+
+def test_a_larger_world_has_larger_people(tiny):
+    small, large = (orchestra_pairs(**OPTIONS, looks=1, pixels=p)['train'] for p in (64, 128))
+    assert large.pictures.shape[1:] == (3, 128, 128) and torch.equal(small.truth['keypoints'], large.truth['keypoints'])
+
+
+def test_looks_of_moments_that_are_not_there_are_refused(tiny):
+    p = orchestra_pairs(**OPTIONS)
+    row = p['train'].truth['row']
+    assert pair_at(p['train'], row.flip(0)).tolist() == list(range(38, -1, -1))
+    for bad in (p['test'].truth['row'][:1], row.max() + torch.ones(1, dtype=torch.long)):
+        with pytest.raises(ValueError, match='same world and split'): pair_at(p['train'], bad)
+    with pytest.raises(ValueError, match='looks=-1'): orchestra_pairs(**OPTIONS, looks=-1)
