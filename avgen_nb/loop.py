@@ -71,8 +71,8 @@ def fast_bf16(
     "Does this device multiply bfloat16 in hardware?"
     device = torch.device(device)
     if device.type == 'cuda': return torch.cuda.get_device_capability(device)[0] >= 8
-    amx = getattr(torch.cpu, '_is_amx_tile_supported', lambda: False)
-    return device.type == 'cpu' and amx()
+    can = lambda name: getattr(torch.cpu, name, lambda: False)()
+    return device.type == 'cpu' and (can('_is_amx_tile_supported') or can('_is_avx512_bf16_supported'))
 
 # %% ../nbs/11b_loop.ipynb #d7a0c004
 def fast_fp16(

@@ -115,8 +115,10 @@ def test_bf16_and_fp32_agree_roughly_and_weights_stay_float32():
     assert abs(a.history[-1]['loss'] - b.history[-1]['loss']) < .05 * max(1, a.history[-1]['loss']) and not equal(a, b)
 
 def test_precision_is_chosen_by_what_the_hardware_can_do(monkeypatch):
-    for can in (True, False):
-        monkeypatch.setattr(torch.cpu, '_is_amx_tile_supported', lambda: can, raising=False)
+    for tiles, vectors in ((True, False), (False, True), (False, False)):
+        monkeypatch.setattr(torch.cpu, '_is_amx_tile_supported', lambda: tiles, raising=False)
+        monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: vectors, raising=False)
+        can = tiles or vectors
         assert fast_bf16('cpu') is can and pick_precision('auto', 'cpu') == ('bf16' if can else 'fp32')
 
 def test_pictures_are_channels_last():
