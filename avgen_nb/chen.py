@@ -18,10 +18,10 @@ from torch import nn
 from torch.nn import functional as F
 from . import __version__
 from .cgan import CHEN_I2S, CHEN_S2I, CHEN_S2I_N, I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, EncoderTask, Recipe, I2S_POSE_GUIDED
-from .cgan import PAPER, S2I_POSE_GUIDED, Generator, finish_run, played, steps_for, train_encoder
+from .cgan import PAPER, S2I_POSE_GUIDED, Generator, finish_run, played, train_encoder
 from .judges import balanced_accuracy, ceiling_of, chance, in_parts, judge_for, majority
 from .metrics import Row, device_name
-from .runs import evaluate_run, load_run, meta_of, of_instrument, open_data, over
+from .runs import EncoderRecipe, changed, evaluate_run, load_run, meta_of, of_instrument, open_data, over
 from .experiments import Effort, Experiment, judged_by, kept, longest, run_budget, seed_rows, taken_for, thin, waves_of
 from .nets import CHEN_PICTURE, CHEN_SOUND, PICTURE, SOUND, Decoder, Modality, modality_named
 from .probes import probe_for, score_probe
@@ -103,7 +103,7 @@ def classifier(
 ):
     "A sound classifier of the paper's size, chosen on development songs: (net, Run)."
     modality, dev = modality_of(data['train']), data['dev']
-    with seeded(seed): task = EncoderTask(modality, replace(CHEN_S2I, plan=PLANS[layers]), data['train'])
+    with seeded(seed): task = EncoderTask(modality, changed(CHEN_S2I.encoder, plan=PLANS[layers]), data['train'])
     right = lambda net: balanced_accuracy(dev.labels.cpu(), named(net, modality, dev), len(dev.classes))
     run = choose(task, 'E', right, steps, average=.98, seed=seed, **options)
     return run.averages['E'], run
@@ -136,7 +136,7 @@ def representation_rows(
 class AutoencoderTask(EncoderTask):
     "S2I-A (one reading of Chen et al. 2017): the same encoder, trained to reconstruct instead of to name."
     averaged = ('E', 'R')
-    def __init__(self, modality, recipe, pairs, width=16):
+    def __init__(self, modality, recipe: EncoderRecipe, pairs, width=16):
         super().__init__(modality, recipe, pairs)
         self.nets['R'] = R = Decoder(modality, recipe.phi, width)
         self.width = width
@@ -158,14 +158,14 @@ class System:
     def name(self): return self.recipe.name
 
 # %% ../nbs/21_chen.ipynb #00000033
-CHEN_S2I_A = replace(CHEN_S2I, name='S2I-A')
+CHEN_S2I_A = changed(CHEN_S2I, name='S2I-A')
 SYSTEMS = {s.name: s for s in (
     System(CHEN_S2I), System(CHEN_S2I_A, AutoencoderTask), System(CHEN_S2I_N), System(S2I_C_GUIDED), System(CHEN_I2S), System(I2S_GUIDED))}
 
 # %% ../nbs/21_chen.ipynb #00000036
 def encoder_for_system(
     modality,    # what it hears or sees
-    recipe,      # its numbers
+    recipe: EncoderRecipe,
     data: dict,  # splits
     steps: int,  # how long
     seed: int = 0,
@@ -198,12 +198,12 @@ def train_system(
     score = score or (lambda model: balanced_accuracy(*taken_for(model, dev), len(jury.classes)))
     train = played(r, data['train'], only)
     source, target = modality_named(r.source), modality_named(r.target)
-    makes = [(source, system.teach)] + [(target, EncoderTask)] * bool(r.guide)
-    nets, spent = zip(*[encoder_for_system(m, r, data, effort.encode, seed, teach, shelf) for m, teach in makes])
+    makes = [(source, system.teach)] + [(target, EncoderTask)] * bool(r.game.guide)
+    nets, spent = zip(*[encoder_for_system(m, r.encoder_of(m), data, effort.encode, seed, teach, shelf) for m, teach in makes])
     with seeded(seed): game = system.game(source, target, r, nets[0], train, *nets[1:])
     again = dict(out=Path(out)/'game', resume=True) if out else {}     # a killed run goes on
     look = lambda G: score(Generator(r, dev.classes, nets[0], G, jury))
-    run = choose(game, 'G', look, steps or effort.steps(r, train), effort.looks, average=r.average, seed=seed, quiet=True, **again)
+    run = choose(game, 'G', look, steps or effort.steps(r, train), effort.looks, average=r.game.average, seed=seed, quiet=True, **again)
     meta = meta_of(r, data, run, spent, seed, opened, encoder=system.teach.__name__, only=only)
     if out: return finish_run(Path(out), game, run, meta, jury), run
     return Generator(r, dev.classes, nets[0], run.averages['G'], jury, meta), run
@@ -246,8 +246,8 @@ def variant_rows(
     return table_rows(trained, data, effort, {split: PAPER.get((system.name, split)) for split in ('train', 'test')}, source)
 
 # %% ../nbs/21_chen.ipynb #00000042
-STEADY = dict(game='hinge', spectral=True, average=.995, decay=True)
-CURVES = {s.name: s for s in (System(CHEN_S2I), System(replace(CHEN_S2I, name='S2I-C+steady', **STEADY)), System(S2I_C_GUIDED))}
+STEADY = dict(loss='hinge', spectral=True, average=.995, decay=True)
+CURVES = {s.name: s for s in (System(CHEN_S2I), System(changed(CHEN_S2I, name='S2I-C+steady', game=STEADY)), System(S2I_C_GUIDED))}
 
 # %% ../nbs/21_chen.ipynb #0000004b
 def curve_lines(
@@ -295,7 +295,7 @@ def curve_rows(
         seed=0, seeds=1, minutes=run.minutes, device=device_name(run.device), version=__version__)
     seen = ceiling_of(jury, dev := thin(data['dev'], 4))
     beside = dict(n=len(dev), ceiling=seen['value'], chance=seen['chance'], majority=seen['majority'])
-    per = len(data['train']) / system.recipe.batch      # steps an epoch
+    per = len(data['train']) / system.recipe.game.batch      # steps an epoch
     at = lambda step: dict(epochs=epochs, every=every, epoch=step / per)
     return [Row(metric='dev_accuracy', value=v, steps=step, factors=at(step), **beside, **context) for step, v in run.samples]
 
@@ -319,9 +319,9 @@ class SquareGAN(CrossModalGAN):
     "The same game, with a generator of 64×64 maps that are stretched to the size of the target."
     def __init__(self, source, target, recipe, *more):
         super().__init__(source, target, recipe, *more)
-        square = replace(target, size=PICTURE.size)
-        G = nn.Sequential(Decoder(square, recipe.phi + recipe.z, recipe.width), nn.Upsample(target.size, mode='bilinear'))
-        self.nets['G'], self.optimizers['G'] = G, torch.optim.Adam(G.parameters(), recipe.rates[0], recipe.betas)
+        square, play = replace(target, size=PICTURE.size), recipe.game
+        G = nn.Sequential(Decoder(square, recipe.encoder.phi + play.z, play.width), nn.Upsample(target.size, mode='bilinear'))
+        self.nets['G'], self.optimizers['G'] = G, torch.optim.Adam(G.parameters(), play.rates[0], play.betas)
 
 # %% ../nbs/21_chen.ipynb #00000056
 class PaperJudge:
@@ -334,13 +334,13 @@ class PaperJudge:
 @dataclass(frozen=True)
 class Cause:
     "One thing taken back from I2S+guide."
-    recipe: dict = field(default_factory=dict)   # what changes in the recipe
+    recipe: dict = field(default_factory=dict)   # what changes in the recipe, as `changed` takes it
     change: Callable = None                      # what changes in the sounds
     game: type = CrossModalGAN
 
-CAUSES = dict(nothing=Cause(), encoder=Cause(dict(plan=CHEN_PICTURE, norm=False, hidden=(1024, 128), keep=(.7, .8))),
-              terms=Cause(dict(match=0., guide=0.)), guide=Cause(dict(guide=0.)), clip=Cause(change=per_clip),
-              decibels=Cause(dict(guide=0.), in_decibels), square=Cause(game=SquareGAN))
+CAUSES = dict(nothing=Cause(), encoder=Cause(dict(encoder=dict(plan=CHEN_PICTURE, norm=False, hidden=(1024, 128), keep=(.7, .8)))),
+              terms=Cause(dict(game=dict(match=0., guide=0.))), guide=Cause(dict(game=dict(guide=0.))), clip=Cause(change=per_clip),
+              decibels=Cause(dict(game=dict(guide=0.)), in_decibels), square=Cause(game=SquareGAN))
 
 # %% ../nbs/21_chen.ipynb #00000058
 def cause_rows(
@@ -356,7 +356,7 @@ def cause_rows(
     if cause.change is per_clip: judged = data
     jury = judge_for('sound', judged, steps=effort.judge)
     called = f'I2S+guide without {name}' if name != 'nothing' else 'I2S+guide'
-    system = System(replace(I2S_GUIDED, name=called, **cause.recipe), game=cause.game)
+    system = System(changed(I2S_GUIDED, name=called, **cause.recipe), game=cause.game)
     model, run = train_system(system, data, None, effort, jury, 0, shelf)
     test, rows = data['test'], []
     context = dict(recipe='I2S+guide', direction='picture → sound', data=source, budget=effort.name, split='test',
@@ -367,7 +367,7 @@ def cause_rows(
             factors=dict(cause=what), ceiling=ceiling, **context)[:1])
     add(name, jury, ceiling_of(jury, judged['test'])['value'])
     if name == 'nothing':
-        E = encoder_for_system(SOUND, CHEN_S2I, data, effort.classify, 0, shelf=shelf)[0]
+        E = encoder_for_system(SOUND, CHEN_S2I.encoder, data, effort.classify, 0, shelf=shelf)[0]
         right = balanced_accuracy(test.labels.cpu(), named(E, SOUND, test), len(test.classes))
         add('judge', PaperJudge(E, test.classes), right)
     return rows
@@ -392,7 +392,7 @@ def pose_system(
     def score(model): return next(r.value for r in score_probe(model, dev, probe) if r.metric == figure)
     judge = judge_for(recipe.target, data, steps=effort.judge)
     if not everywhere((place/'model.safetensors').exists()):
-        longer = replace(effort, encode=steps_for(recipe, effort.name, 'encoder_steps'))
+        longer = replace(effort, encode=recipe.encoder.steps.under(effort.name))
         train_system(System(recipe), data, place, longer, judge, 0, shelf, score=score,
             only=instrument, steps=effort.pose)
     return judged_by(load_run(place), judge)

@@ -5,24 +5,25 @@
 # %% auto #0
 __all__ = ['BOTH', 'HAO', 'CMCGAN_GUIDED', 'CYCLE_RECIPES', 'ABLATIONS', 'PAPER_CMCGAN', 'pair_scores', 'minus_l_dw',
            'minus_l_df', 'minus_l_d', 'path', 'minus_l_g', 'crossing', 'staying', 'rounds', 'codes', 'paths', 'crossed',
-           'cycles', 'l_cons', 'CycleRecipe', 'ablated', 'PairDiscriminator', 'cycle_nets', 'cycle_optimizers', 'still',
-           'CMCGAN', 'one_way', 'cycle_named', 'finish_cycle', 'load_cycle', 'train_cycle', 'evaluate_cycle',
-           'RoundTrip', 'round_trips', 'round_trip_rows', 'probes_of']
+           'cycles', 'l_cons', 'CycleGameRecipe', 'CycleRecipe', 'ablated', 'PairDiscriminator', 'cycle_nets',
+           'cycle_optimizers', 'still', 'CMCGAN', 'one_way', 'cycle_named', 'finish_cycle', 'load_cycle', 'train_cycle',
+           'evaluate_cycle', 'RoundTrip', 'round_trips', 'round_trip_rows', 'probes_of']
 
 # %% ../nbs/22_cmcgan.ipynb #00000004
 import copy, math
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .cgan import GAMES, STABLE, Generator, Recipe, encoder_for, generator_of, mismatched, naming_loss, nets_of, numbers_of
-from .cgan import phi_of, steps_for, train_encoders
+from .cgan import LOSSES, STABLE, GameRecipe, Generator, Recipe, encoder_for, generator_of, mismatched, naming_loss, nets_of
+from .cgan import phi_of, train_encoders
 from .nets import CHEN_PICTURE, CHEN_SOUND, DEEP, PICTURE, SOUND, Decoder, Discriminator, Leaky
-from .runs import Family, assumed, evaluate_run, judge_of, keep_run, load_run, meta_of, name_of, ours, paper, register
+from .runs import EncoderRecipe, Family, Schedule, assumed, changed, evaluate_run, judge_of, keep_run, load_run, meta_of
+from .runs import name_of, numbers_of, ours, paper, recipe_part, register
 from .files import checkpoints, nets_identity
 from .training import describe_pairs
 from .loop import seeded
@@ -46,21 +47,21 @@ def pair_scores(
     return {k: x.float() for k, x in s.items()}
 
 # %% ../nbs/22_cmcgan.ipynb #0000000d
-def minus_l_dw(s, game='gan-cls'):
+def minus_l_dw(s, loss='gan-cls'):
     "-L_Dw of Hao et al. 2018: do these two belong together?"
-    return GAMES[game][0](s['rr'], s['rw'], s['wr'])
+    return LOSSES[loss][0](s['rr'], s['rw'], s['wr'])
 
 # %% ../nbs/22_cmcgan.ipynb #00000010
-def minus_l_df(s, game='gan-cls'):
+def minus_l_df(s, loss='gan-cls'):
     "-L_Df of Hao et al. 2018: is one of these two generated?"
-    return GAMES[game][0](s['rr'], s.get('rf'), s.get('fr'))
+    return LOSSES[loss][0](s['rr'], s.get('rf'), s.get('fr'))
 
 # %% ../nbs/22_cmcgan.ipynb #00000013
-def minus_l_d(s, game='gan-cls', corresponding='joint'):
+def minus_l_d(s, loss='gan-cls', corresponding='joint'):
     "-L_D of Hao et al. 2018: 'joint' is -(L_Dw + L_Df), 'standard' is -L_Df alone (our reading)."
     if corresponding not in ('joint', 'standard'):
         raise ValueError(f"corresponding={corresponding!r} is unknown: use 'joint' or 'standard'.")
-    return minus_l_df(s, game) + (minus_l_dw(s, game) if corresponding == 'joint' else 0)
+    return minus_l_df(s, loss) + (minus_l_dw(s, loss) if corresponding == 'joint' else 0)
 
 # %% ../nbs/22_cmcgan.ipynb #0000001d
 def path(
@@ -75,9 +76,9 @@ def path(
     return G[target](torch.cat([E[source](x), z(len(x))], 1))
 
 # %% ../nbs/22_cmcgan.ipynb #00000020
-def minus_l_g(s, game='gan-cls'):
+def minus_l_g(s, loss='gan-cls'):
     "-L_G of Hao et al. 2018: be believed beside the real partner."
-    return sum(GAMES[game][1](s[k]) for k in ('rf', 'fr') if k in s)
+    return sum(LOSSES[loss][1](s[k]) for k in ('rf', 'fr') if k in s)
 
 # %% ../nbs/22_cmcgan.ipynb #00000029
 BOTH = (PICTURE, SOUND)   # the two of the paper; whatever comes in twos is in this order
@@ -132,61 +133,69 @@ def l_cons(
     "L_Cons of Hao et al. 2018: the four mean distances to what should have come back."
     return sum((x.float() - truth[e]).abs().mean() for (_, _, e), x in ends.items())
 
+# %% ../nbs/22_cmcgan.ipynb #22c00001
+@dataclass(frozen=True)
+class CycleGameRecipe(GameRecipe):
+    "The numbers of CMCGAN's game."
+    K: int               # steps of the generators for one of D
+    corresponding: str   # the loss of D: 'joint' or 'standard'
+    cycle: float         # weight of L_Cons beside L_G; 0: no cycles
+    pace: float          # learning rate of the encoders, as a share of the decoders'
+    start: bool          # encoders begin as classifiers
+    match: tuple         # weight of the distance of what crossed to the true partner; 0: none
+
 # %% ../nbs/22_cmcgan.ipynb #00000043
 @dataclass(frozen=True)
 class CycleRecipe:
     "Every number of one CMCGAN. *paper* is Hao et al. 2018; what comes in twos is for pictures, then sounds."
     name: str
-    phi: int = assumed(64, 'size of the code; assumption (Chen et al.)')
-    z: int = assumed(10, 'paper: a Gaussian latent joined to the code; its size is an assumption (Chen et al.); 0: none')
-    width: int = assumed(64, 'assumption (Chen et al.)')
-    batch: int = assumed(64, 'assumption')
-    K: int = assumed(1, 'paper: K steps of the generators for one of D; how many is an assumption')
-    corresponding: str = paper('joint', "L_Dw + L_Df; 'standard': L_Df alone")
-    cycle: float = assumed(10., 'weight of L_Cons beside L_G; assumption; 0: no cycles')
-    game: str = paper('gan-cls', 'logarithms')
-    rates: tuple = assumed((2e-4, 2e-4), 'learning rates of the four nets and of D; assumption')
-    pace: float = assumed(1., "of the encoders, as a share of the decoders' rate; assumption")
-    betas: tuple = assumed((.5, .999), 'Adam; assumption')
-    start: bool = assumed(False, 'encoders begin as classifiers; assumption: no')
-    spectral: bool = assumed(False, 'assumption: batch norm in D')
-    average: float = assumed(0., 'decay of the weight average; assumption: none')
-    decay: bool = assumed(False, 'let the learning rates fall to nothing over the run; assumption: no')
-    unit_phi: bool = assumed(False, 'bring φ to length √64; assumption: no')
-    guide: float = paper(0., "weight of frozen classifiers' verdict on what crossed; paper: none")
-    match: tuple = paper((0., 0.), 'weight of the distance of what crossed to the true partner; falls to a fifth; paper: none')
-    plans: tuple = assumed((CHEN_PICTURE, CHEN_SOUND), "the encoders' convolutions; assumption (Chen et al.)")
-    norm: bool = assumed(False, 'batch norm in the encoders; assumption')
-    hidden: tuple = assumed((1024, 128), 'assumption (Chen et al.)')
-    keep: tuple = assumed((.7, .8), 'assumption (Chen et al.); only while they learn to classify')
-    encoder_rate: float = assumed(1e-3, 'of the classifiers; assumption')
-    encoder_batch: int = assumed(64, 'assumption')
-    vary: float = assumed(0., 'strength of the augmentation of what is given; assumption: none')
-    steps: dict = ours(dict(test=6, cpu=300, gpu=20000), 'of the game')
-    encoder_steps: dict = ours(dict(test=12, cpu=400, gpu=4000), 'of the classifiers')
+    encoder: EncoderRecipe = recipe_part(EncoderRecipe,
+        phi=assumed(64, 'size of the code; assumption (Chen et al.)'),
+        unit_phi=assumed(False, 'bring φ to length √64; assumption: no'),
+        plan=assumed((CHEN_PICTURE, CHEN_SOUND), "the encoders' convolutions; assumption (Chen et al.)"),
+        norm=assumed(False, 'batch norm in the encoders; assumption'), hidden=assumed((1024, 128), 'assumption (Chen et al.)'),
+        keep=assumed((.7, .8), 'assumption (Chen et al.); only while they learn to classify'),
+        vary=assumed(0., 'strength of the augmentation of what is given; assumption: none'),
+        rate=assumed(1e-3, 'of the classifiers; assumption'), batch=assumed(64, 'assumption'),
+        aim=ours('instrument', 'what the classifiers learn to name'), steps=ours(Schedule(12, 400, 4000), 'of the classifiers'))
+    game: CycleGameRecipe = recipe_part(CycleGameRecipe,
+        z=assumed(10, 'paper: a Gaussian latent joined to the code; its size is an assumption (Chen et al.); 0: none'),
+        width=assumed(64, 'assumption (Chen et al.)'), batch=assumed(64, 'assumption'),
+        rates=assumed((2e-4, 2e-4), 'learning rates of the four nets and of D; assumption'),
+        betas=assumed((.5, .999), 'Adam; assumption'), loss=paper('gan-cls', 'logarithms'),
+        spectral=assumed(False, 'assumption: batch norm in D'),
+        average=assumed(0., 'decay of the weight average; assumption: none'),
+        decay=assumed(False, 'let the learning rates fall to nothing over the run; assumption: no'),
+        guide=paper(0., "weight of frozen classifiers' verdict on what crossed; paper: none"),
+        guide_vary=ours(1., 'strength of the augmentation of what these classifiers see and hear'),
+        steps=ours(Schedule(6, 300, 20000), 'of the game'),
+        K=assumed(1, 'paper: K steps of the generators for one of D; how many is an assumption'),
+        corresponding=paper('joint', "L_Dw + L_Df; 'standard': L_Df alone"),
+        cycle=assumed(10., 'weight of L_Cons beside L_G; assumption; 0: no cycles'),
+        pace=assumed(1., "of the encoders, as a share of the decoders' rate; assumption"),
+        start=assumed(False, 'encoders begin as classifiers; assumption: no'),
+        match=paper((0., 0.), 'weight of the distance of what crossed to the true partner; falls to a fifth; paper: none'))
 
-    def way(self, source: str, target: str, two: tuple = BOTH):
+    def encoder_of(self, modality, two: tuple = BOTH) -> EncoderRecipe:
+        "The numbers of one of the two encoders."
+        return changed(self.encoder, plan=self.encoder.plan[[m.name for m in two].index(modality.name)])
+
+    def way(self, source: str, target: str, two: tuple = BOTH) -> Recipe:
         "The numbers of one path, as a `Recipe` of lesson 20."
-        same = {f.name: getattr(self, f.name) for f in fields(Recipe) if hasattr(self, f.name)}
-        of = lambda pair, name: pair[[m.name for m in two].index(name)]
-        own = dict(plan=of(self.plans, source), match=of(self.match, target), mismatch=self.corresponding == 'joint')
-        return Recipe(**same | dict(source=source, target=target) | own)
+        at = {m.name: i for i, m in enumerate(two)}
+        shared = {f.name: getattr(self.game, f.name) for f in fields(GameRecipe)}
+        own = dict(match=self.game.match[at[target]], mismatch=self.game.corresponding == 'joint')
+        return changed(Recipe(self.name, source, target), encoder=self.encoder_of(two[at[source]], two), game=shared | own)
 
 # %% ../nbs/22_cmcgan.ipynb #00000045
 HAO = CycleRecipe('CMCGAN')
-_stable = {k: v for k, v in STABLE.items() if k != 'plan'} | dict(plans=(DEEP, DEEP))
-CMCGAN_GUIDED = replace(HAO, name='CMCGAN+guide', rates=(1e-3, 2e-4), pace=.02, start=True, guide=1., match=(300., 50.),
-                        **_stable | dict(width=16, batch=16))
+CMCGAN_GUIDED = changed(changed(HAO, **STABLE), name='CMCGAN+guide', encoder=dict(plan=(DEEP, DEEP)),
+                        game=dict(rates=(1e-3, 2e-4), pace=.02, start=True, guide=1., match=(300., 50.), width=16, batch=16))
 CYCLE_RECIPES = {r.name: r for r in (CMCGAN_GUIDED, HAO)}
 
 # %% ../nbs/22_cmcgan.ipynb #00000048
-ABLATIONS = {
-    'no cycles': dict(cycle=0.),
-    'no latent': dict(z=0),
-    'standard loss': dict(corresponding='standard'),
-    'K=2': dict(K=2),
-    'K=4': dict(K=4),
-}
+ABLATIONS = {'no cycles': dict(cycle=0.), 'no latent': dict(z=0), 'standard loss': dict(corresponding='standard'),
+             'K=2': dict(K=2), 'K=4': dict(K=4)}   # numbers of the game
 
 def ablated(
     recipe,    # a `CycleRecipe`
@@ -194,7 +203,7 @@ def ablated(
 ):
     "The recipe with one thing changed, and a name that says which."
     if what not in ABLATIONS: raise ValueError(f"There is no ablation '{what}'; choose one of {', '.join(ABLATIONS)}.")
-    return replace(recipe, name=f'{recipe.name}, {what}', **ABLATIONS[what])
+    return changed(recipe, name=f'{recipe.name}, {what}', game=ABLATIONS[what])
 
 # %% ../nbs/22_cmcgan.ipynb #0000004b
 class PairDiscriminator(nn.Module):
@@ -224,13 +233,14 @@ def cycle_nets(
     two=BOTH,        # the modalities
 ):
     "Two encoders, two decoders, one discriminator."
-    begun = lambda s: copy.deepcopy(encoders[s.name]).requires_grad_(True)
-    fresh = lambda s, t: encoder_for(s, recipe.way(s.name, t.name, two), classes)
-    E = {s.name: begun(s) if recipe.start else fresh(s, t) for s, t in crossing(two)}
-    G = {s.name: Decoder(s, recipe.phi + recipe.z, recipe.width) for s in two}
-    return {f'E_{s}': E[s] for s in E} | {f'G_{s}': G[s] for s in G} | {'D': PairDiscriminator(two, recipe.width, recipe.spectral)}
+    play = recipe.game
+    begun = lambda m: copy.deepcopy(encoders[m.name]).requires_grad_(True)
+    fresh = lambda m: encoder_for(m, recipe.encoder_of(m, two), classes)
+    E = {f'E_{m.name}': begun(m) if play.start else fresh(m) for m in two}
+    G = {f'G_{m.name}': Decoder(m, recipe.encoder.phi + play.z, play.width) for m in two}
+    return E | G | {'D': PairDiscriminator(two, play.width, play.spectral)}
 
-def cycle_optimizers(nets, recipe):
+def cycle_optimizers(nets, recipe: CycleGameRecipe):
     "Adam for the four nets, the encoders at their own pace, and Adam for D."
     of = lambda letter: [p for name, net in nets.items() if name[0] == letter for p in net.parameters()]
     g, d = recipe.rates
@@ -257,18 +267,17 @@ class CMCGAN:
         encoders=None,   # modality → trained `Encoder`, if the recipe wants them as a start or as guides
         two=BOTH,        # the modalities, in the order of the recipe's pairs of numbers
     ):
-        if (recipe.start or recipe.guide) and not encoders:
-            raise ValueError(f'Recipe {recipe.name} wants trained encoders: give them as {{modality: Encoder}}, '
-                             'or a recipe with start=False and guide=0.')
+        if (recipe.game.start or recipe.game.guide) and not encoders:
+            raise ValueError(f'Recipe {recipe.name} wants trained encoders: {{modality: Encoder}}, or a game with start=False, guide=0.')
         self.recipe, self.pairs, self.two = recipe, pairs, {m.name: m for m in two}
         self.nets = cycle_nets(recipe, pairs.classes, encoders, two)
-        self.optimizers = cycle_optimizers(self.nets, recipe)
-        self.guides = nn.ModuleDict(copy.deepcopy(encoders)).eval().requires_grad_(False) if recipe.guide else None
-        self.averaged = tuple(k for k in self.nets if k != 'D') if recipe.average else ()
+        self.optimizers = cycle_optimizers(self.nets, recipe.game)
+        self.guides = nn.ModuleDict(copy.deepcopy(encoders)).eval().requires_grad_(False) if recipe.game.guide else None
+        self.averaged = tuple(k for k in self.nets if k != 'D') if recipe.game.average else ()
         self.begun = {m: nets_identity(E) for m, E in (encoders or {}).items()}
 
     @property
-    def E(self): return {m: lambda x, m=m: phi_of(self.nets[f'E_{m}'], x, self.recipe) for m in self.two}
+    def E(self): return {m: lambda x, m=m: phi_of(self.nets[f'E_{m}'], x, self.recipe.encoder) for m in self.two}
 
     @property
     def G(self): return {m: self.nets[f'G_{m}'] for m in self.two}
@@ -279,18 +288,19 @@ class CMCGAN:
 
     def draw(self, loop):
         "Real pairs, the same as they are given to the encoders, labels, and ω."
-        batch = loop.batch(self.pairs, self.recipe.batch)
+        batch = loop.batch(self.pairs, self.recipe.game.batch)
         real = {m: getattr(batch, m) for m in self.two}
-        given = {m: self.two[m].vary(x, loop, self.recipe.vary) for m, x in real.items()} if self.recipe.vary else real
+        vary = self.recipe.encoder.vary
+        given = {m: self.two[m].vary(x, loop, vary) for m, x in real.items()} if vary else real
         return real, given, batch.label, loop.share(mismatched(loop.whole(batch.label), loop.generator))
 
     def step(self, batch, loop):
         "One step of D and K of the generators."
         real, given, label, wrong = batch
         self.settle(loop)
-        z = lambda n: loop.randn(n, self.recipe.z)
+        z = lambda n: loop.randn(n, self.recipe.game.z)
         losses = {}
-        for k in range(self.recipe.K):
+        for k in range(self.recipe.game.K):
             with loop.autocast():
                 phi = codes(self.E, given)
                 over = paths(self.G, phi, z, crossing(self.two))
@@ -301,8 +311,9 @@ class CMCGAN:
     def settle(self, loop):
         "Encoders stand still in their statistics; learning rates fall if the recipe says so."
         for m in self.two: self.nets[f'E_{m}'].eval()
-        left, (g, d) = 1 - loop.fraction if self.recipe.decay else 1, self.recipe.rates
-        loop.rate('G', g * self.recipe.pace * left, g * left)
+        play = self.recipe.game
+        left, (g, d) = 1 - loop.fraction if play.decay else 1, play.rates
+        loop.rate('G', g * play.pace * left, g * left)
         loop.rate('D', d * left)
 
     def d_step(self, real, made, wrong, loop):
@@ -311,7 +322,7 @@ class CMCGAN:
         with loop.autocast():
             features, fakes = ({m: D.code(x.detach(), m) for m, x in xs.items()} for xs in (real, made))
             s = pair_scores(D.score, features, fakes, wrong, {m: loop.whole(x) for m, x in features.items()})
-        loss = minus_l_d(s, self.recipe.game, self.recipe.corresponding)
+        loss = minus_l_d(s, self.recipe.game.loss, self.recipe.game.corresponding)
         loop.update('D', loss)
         return dict(D=loss)
 
@@ -321,28 +332,28 @@ class CMCGAN:
 
     def g_step(self, real, phi, over, label, z, loop):
         "Down -L_G + λ L_Cons, and what a recipe adds."
-        D, r, made = self.nets['D'], self.recipe, crossed(over)
+        D, play, made = self.nets['D'], self.recipe.game, crossed(over)
         with loop.autocast():
             with torch.no_grad(): features = {m: D.code(x, m) for m, x in real.items()}
             s = pair_scores(D.score, features, {m: D.code(x, m) for m, x in made.items()})
-            ends = self.home(phi, over, z) if r.cycle else {}
-        losses = dict(G=minus_l_g(s, r.game))
-        if r.cycle: losses['Cons'] = l_cons(ends, real)
-        total = losses['G'] + r.cycle * losses.get('Cons', 0)
-        if any(r.match):
-            far = sum(w * (made[m].float() - real[m]).abs().mean() for w, m in zip(r.match, self.two))
+            ends = self.home(phi, over, z) if play.cycle else {}
+        losses = dict(G=minus_l_g(s, play.loss))
+        if play.cycle: losses['Cons'] = l_cons(ends, real)
+        total = losses['G'] + play.cycle * losses.get('Cons', 0)
+        if any(play.match):
+            far = sum(w * (made[m].float() - real[m]).abs().mean() for w, m in zip(play.match, self.two))
             total = total + (1 - .8 * loop.fraction) * far
-        if r.guide:
+        if play.guide:
             losses['named'] = self.named(made, label, loop)
-            total = total + r.guide * losses['named']
+            total = total + play.guide * losses['named']
         loop.update('G', total)
         return losses
 
     def named(self, made, label, loop):
         "What frozen classifiers say of both that crossed."
-        seen = {m: self.two[m].vary(x.float(), loop, 1.) for m, x in made.items()}
+        seen = {m: self.two[m].vary(x.float(), loop, self.recipe.game.guide_vary) for m, x in made.items()}
         with loop.autocast(): answers = [self.guides[m](x) for m, x in seen.items()]
-        return sum(naming_loss(a, label, None, self.recipe.way(*self.two, self.two.values())) for a in answers)
+        return sum(naming_loss(a, label, None, self.recipe.encoder) for a in answers)
 
 # %% ../nbs/22_cmcgan.ipynb #0000005c
 def one_way(
@@ -414,12 +425,13 @@ def train_cycle(
     if only:
         raise ValueError(f'{recipe.name} plays with all instruments, since a wrong pair is one of another instrument: '
                          f'leave only={only!r} (--only {only}) out.')
-    wanted = {s: recipe.way(s.name, t.name, two) for s, t in crossing(two)} if recipe.start or recipe.guide else {}
+    play = recipe.game
+    wanted = {m: recipe.encoder_of(m, two) for m in two} if play.start or play.guide else {}
     first = 0 if resume and checkpoints(out/'game') else minutes and .3 * minutes   # a game that has begun keeps its encoders
     made, spent = train_encoders(wanted, data, encoders or out, first, budget, resume=resume or bool(encoders), seed=seed, quiet=quiet)
     with seeded(seed): game = CMCGAN(recipe, data['train'], {m.name: E for m, E in zip(wanted, made)}, two)
-    length = dict(minutes=(.7 if wanted else 1) * minutes) if minutes else dict(steps=steps or steps_for(recipe, budget))
-    run = fit(game, out=out/'game', average=recipe.average, resume=resume, seed=seed, quiet=quiet, **length)
+    length = dict(minutes=(.7 if wanted else 1) * minutes) if minutes else dict(steps=steps or play.steps.under(budget))
+    run = fit(game, out=out/'game', average=play.average, resume=resume, seed=seed, quiet=quiet, **length)
     judges = {t.name: judge_of(data, t.name, budget, quiet) for s, t in crossing(two)}
     return finish_cycle(out, game, run, meta_of(recipe, data, run, spent, seed, opened), judges)
 

@@ -10,13 +10,13 @@ __all__ = ['BUDGETS', 'HEAD', 'seed_rows', 'gain_row', 'verdicts', 'Effort', 'th
 # %% ../nbs/19_experiments.ipynb #19e10005
 import argparse, hashlib, json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 import torch
 from .judges import majority, paired_interval, song_interval, judge_labels
 from .metrics import Row, html_table, read_rows, write_rows
 from .orchestra import build_orchestra, windows_of
-from .runs import over
+from .runs import changed, marks_of, over
 from .many import everywhere
 from .cache import is_first, wait_for_all, write_atomic
 from .files import load_nets, save_nets
@@ -88,11 +88,12 @@ class Effort:
 
     def steps(self, recipe, train):
         "Steps of the game: an epoch sees as many pairs as there are."
-        return max(1, round(self.epochs * len(train) / recipe.batch))
+        return max(1, round(self.epochs * len(train) / recipe.game.batch))
 
     def sized(self, recipe):
         "The recipe as this budget can afford it."
-        return replace(recipe, width=self.width or recipe.width, batch=self.batch or recipe.batch)
+        game = recipe.game
+        return changed(recipe, game=dict(width=self.width or game.width, batch=self.batch or game.batch))
 
 # %% ../nbs/19_experiments.ipynb #19e10015
 def thin(
@@ -294,6 +295,5 @@ def assumptions(
     recipe,     # whose values are told
     more=(),    # what is assumed beside them
 ):
-    "Every number of a recipe that its paper does not give: 'name = value: why', then `more`."
-    found = [f for f in fields(recipe) if f.metadata.get('mark') == 'assumption']
-    return [f'{f.name} = {getattr(recipe, f.name)}: {f.metadata["words"]}' for f in found] + list(more)
+    "Every number of a recipe and of its parts that its paper does not give: 'part name = value: why', then `more`."
+    return [f'{name} = {value}: {words}' for name, value, mark, words in marks_of(recipe) if mark == 'assumption'] + list(more)

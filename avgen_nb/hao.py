@@ -18,7 +18,7 @@ from .chen import System, encoder_for_system, named, table_rows, train_system
 from .cmcgan import ABLATIONS, BOTH, CMCGAN, CMCGAN_GUIDED, HAO, PAPER_CMCGAN, ablated, crossing, finish_cycle, load_cycle
 from .cmcgan import one_way, probes_of, round_trips
 from .judges import balanced_accuracy, ceiling_of, chance, judge_for, song_interval
-from .runs import load_run, meta_of, open_data, direction_of, name_of
+from .runs import changed, load_run, meta_of, open_data, direction_of, name_of
 from .experiments import Effort, Experiment, gain_row, ledger, run_budget, seed_rows, taken_for, thin
 from .metrics import Row
 from .nets import modality_named
@@ -44,8 +44,8 @@ def encoders_of(
     seed: int,
 ):
     "{modality: encoder} and their minutes; nothing, if the recipe wants none."
-    if not (recipe.start or recipe.guide): return {}, []
-    made = {s.name: encoder_for_system(s, recipe.way(s.name, t.name), data, effort.encode, seed, shelf=shelf) for s, t in crossing(BOTH)}
+    if not (recipe.game.start or recipe.game.guide): return {}, []
+    made = {m.name: encoder_for_system(m, recipe.encoder_of(m), data, effort.encode, seed, shelf=shelf) for m in BOTH}
     return {s: E for s, (E, _) in made.items()}, [minutes for _, minutes in made.values()]
 
 # %% ../nbs/23_hao.ipynb #5a1d0c04
@@ -84,8 +84,8 @@ def train_both(
         models = [one_way(r, dict(zip(names, nets)), dev.classes, s, t, judges[t]) for s, t in crossing(NAMES)]
         return sum(balanced_accuracy(*taken_for(m, dev), len(m.jury.classes)) for m in models) / len(models)
     again = dict(out=Path(out)/'game', resume=True)      # a killed run goes on
-    steps = max(1, effort.steps(r, data['train']) // r.K)
-    run = choose(game, names, right, steps, effort.looks, average=r.average, seed=seed, quiet=True, **again)
+    steps = max(1, effort.steps(r, data['train']) // r.game.K)
+    run = choose(game, names, right, steps, effort.looks, average=r.game.average, seed=seed, quiet=True, **again)
     return finish_cycle(out, game, run, meta_of(r, data, run, encoders[1], seed, opened), judges)
 
 # %% ../nbs/23_hao.ipynb #00000014
@@ -239,7 +239,7 @@ def alone(
     times=1,     # so many times the steps of CMCGAN
 ):
     "{seed: Generator} of S2I-C+guide or of I2S+guide."
-    r = recipe if times == 1 else replace(recipe, name=f'{recipe.name} longer')
+    r = recipe if times == 1 else changed(recipe, name=f'{recipe.name} longer')
     longer = replace(study.effort, epochs=study.effort.epochs * times)
     def train(s):
         run = place_of(study.out, r, study.data, longer, s)

@@ -18,9 +18,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from . import __version__
-from .cgan import I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, Generator, encoder_for, numbers_of, train_encoder
+from .cgan import I2S_GUIDED, S2I_C_GUIDED, CrossModalGAN, Generator, encoder_for, train_encoder
 from .experiments import run_budget, seed_rows, thin, Experiment, gain_row, line_of, waves_of
-from .runs import load_run, open_data, shipped
+from .runs import EncoderRecipe, changed, load_run, numbers_of, open_data, shipped
 from .judges import balanced_accuracy, chance
 from .metrics import device_name
 from .nets import PICTURE, SOUND, modality_named
@@ -103,16 +103,16 @@ def columns_figure(rows, missing, saws=None, width=8.):  # Rows of `experiments`
     return fig
 
 # %% ../nbs/24_missing.ipynb #0000001b
-SMALL = dict(plan=('8/2', '16/2', '32/2', 32, '64/2'), hidden=(64,), width=8, encoder_batch=32, encoder_rate=3e-3, vary=0.)
-WAYS = tuple(replace(r, **SMALL) for r in (S2I_C_GUIDED, I2S_GUIDED))
+SMALL = dict(encoder=dict(plan=('8/2', '16/2', '32/2', 32, '64/2'), hidden=(64,), batch=32, rate=3e-3, vary=0.), game=dict(width=8))
+WAYS = tuple(changed(r, **SMALL) for r in (S2I_C_GUIDED, I2S_GUIDED))
 
 # %% ../nbs/24_missing.ipynb #0000001c
 class Fusion(nn.Module):
     "Classifier of one input or several, an encoder for each, their codes side by side: DMCN; its inner form is an assumption."
     def __init__(self,
-        inputs: tuple,   # names of modalities; one may come twice
-        recipe,          # whose numbers the encoders take
-        classes,         # names of the instruments
+        inputs: tuple,           # names of modalities; one may come twice
+        recipe: EncoderRecipe,   # of each encoder
+        classes,                 # names of the instruments
     ):
         super().__init__()
         self.inputs = tuple(inputs)
@@ -129,8 +129,8 @@ class Fusion(nn.Module):
 class FusionTask(Supervised):
     "What `fit` needs to train a `Fusion`."
     averaged = ('C',)
-    def __init__(self, inputs, recipe, pairs):
-        self.recipe, self.pairs, self.lr = recipe, pairs, recipe.encoder_rate
+    def __init__(self, inputs, recipe: EncoderRecipe, pairs):
+        self.recipe, self.pairs, self.lr = recipe, pairs, recipe.rate
         self.nets = {'C': Fusion(inputs, recipe, pairs.classes)}
         self.optimizers = {'C': torch.optim.AdamW(self.nets['C'].parameters(), self.lr, weight_decay=1e-2)}
 
@@ -138,7 +138,7 @@ class FusionTask(Supervised):
         return dict(task='fusion', inputs=list(self.nets['C'].inputs), recipe=numbers_of(self.recipe), **describe_pairs(self.pairs))
 
     def draw(self, loop):
-        batch = loop.batch(self.pairs, self.recipe.encoder_batch)
+        batch = loop.batch(self.pairs, self.recipe.batch)
         vary = lambda m: modality_named(m).vary(getattr(batch, m), loop, self.recipe.vary)
         return batch._replace(**{m: vary(m) for m in dict.fromkeys(self.nets['C'].inputs)}) if self.recipe.vary else batch
 
@@ -160,7 +160,7 @@ def train_fusion(
     inputs: tuple,   # names of modalities
     train,           # Pairs to learn from
     dev,             # Pairs of other songs, to choose the net by
-    recipe,          # numbers of the encoders
+    recipe: EncoderRecipe,   # of each encoder
     steps: int,      # how long
     seed: int = 0,
     looks: int = 3,  # at the development songs
@@ -234,11 +234,11 @@ def train_generators(
     "Both directions from the same two encoders, each of which is the other's guide: {what is made: `Generator`}."
     recipe, data = {r.source: r for r in ways}, dict(train=train)
     kept = lambda name: dict(seed=seed, quiet=True) | (dict(out=Path(out)/name, resume=True) if out else {})
-    E = {m: train_encoder(modality_named(m), r, data, steps=encode, **kept(f'encoder-{m}'))[0] for m, r in recipe.items()}
+    E = {m: train_encoder(modality_named(m), r.encoder, data, steps=encode, **kept(f'encoder-{m}'))[0] for m, r in recipe.items()}
     models = {}
     for s, r in recipe.items():
         with seeded(seed): task = CrossModalGAN(modality_named(s), modality_named(r.target), r, E[s], train, E[r.target])
-        run = fit(task, steps=game, average=r.average, **kept(f'game-{s}-{r.target}'))
+        run = fit(task, steps=game, average=r.game.average, **kept(f'game-{s}-{r.target}'))
         models[r.target] = Generator(r, train.classes, E[s], run.averages['G'])
     return models
 
@@ -342,7 +342,7 @@ class Lab:
         return self.once(lambda: reader(self.models(saw, seed)[target], self.halves(seed)[0]), 'reader', target, saw, seed)
 
     def classify(self, inputs, train, dev, seed):
-        how = (self.ways[0], self.work.classify, seed, self.work.looks)
+        how = (self.ways[0].encoder, self.work.classify, seed, self.work.looks)
         place = self.place('-'.join(inputs), train.identity, dev.identity, *how)
         return train_fusion(inputs, train, dev, *how, **(dict(out=place, resume=True) if place else {}))[0]
 

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'MODULES', 'open_data', 'of_instrument', 'name_of', 'direction_of', 'over', 'steady', 'Family', 'register',
-           'family_of', 'trainer_of', 'marked', 'paper', 'assumed', 'ours', 'judge_of', 'jury_of', 'meta_of',
-           'keep_run', 'load_run', 'part_of', 'scored_pairs', 'real_and_made', 'accuracy_row', 'pair_rows',
-           'evaluate_run', 'shipped_folder', 'shipped_names', 'shipped']
+           'family_of', 'trainer_of', 'marked', 'paper', 'assumed', 'ours', 'Schedule', 'EncoderRecipe', 'recipe_part',
+           'marks_of', 'changed', 'numbers_of', 'recipe_from', 'judge_of', 'jury_of', 'meta_of', 'keep_run', 'load_run',
+           'part_of', 'scored_pairs', 'real_and_made', 'accuracy_row', 'pair_rows', 'evaluate_run', 'shipped_folder',
+           'shipped_names', 'shipped']
 
 # %% ../nbs/18_runs.ipynb #18000004
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -124,12 +125,11 @@ def trainer_of(
 # %% ../nbs/18_runs.ipynb #18000051
 def marked(
     mark: str,    # 'paper', 'assumption' or 'ours'
-    default,      # the number; of a dict each recipe gets its own
+    default,      # the number
     words: str,   # what it is, and what the paper says of it
 ):
     "A field of a recipe that says where its default comes from."
-    value = dict(default_factory=default.copy, hash=False) if hasattr(default, 'copy') else dict(default=default)
-    return field(**value, metadata=dict(mark=mark, words=words))
+    return field(default=default, metadata=dict(mark=mark, words=words))
 
 def paper(default, words):
     "A number that the paper gives."
@@ -142,6 +142,87 @@ def assumed(default, words):
 def ours(default, words):
     "A number that no paper has."
     return marked('ours', default, words)
+
+# %% ../nbs/18_runs.ipynb #18000061
+@dataclass(frozen=True)
+class Schedule:
+    "How many steps something is trained for under each budget."
+    test: int
+    cpu: int
+    gpu: int
+
+    def under(self,
+        budget: str,  # 'test', 'cpu' or 'gpu'
+    ) -> int:
+        "The steps of one budget."
+        steps = asdict(self)
+        if budget not in steps: raise ValueError(f"There is no budget '{budget}'; choose one of {', '.join(steps)}.")
+        return steps[budget]
+
+# %% ../nbs/18_runs.ipynb #18000064
+@dataclass(frozen=True)
+class EncoderRecipe:
+    "The numbers of an encoder: its net, and how it learns to name what it is given."
+    phi: int         # size of the code φ
+    unit_phi: bool   # bring φ to length √phi
+    plan: tuple      # its convolutions, as `Encoder` takes them
+    norm: bool       # batch norm
+    hidden: tuple    # units of its hidden layers
+    keep: tuple      # the share of each that dropout keeps
+    aim: str         # what it learns to name: the 'instrument', or the 'pitch' too
+    vary: float      # strength of the augmentation of what it is given
+    rate: float      # learning rate
+    batch: int
+    steps: Schedule
+
+# %% ../nbs/18_runs.ipynb #18000066
+def recipe_part(
+    kind: type,  # dataclass of the part
+    **numbers,   # all of its numbers, each by `paper`, `assumed` or `ours`
+):
+    "A part of a recipe, as one of its fields."
+    told = {name: number.metadata for name, number in numbers.items()}
+    return field(default=kind(**{name: number.default for name, number in numbers.items()}), metadata=dict(part=told))
+
+def marks_of(
+    recipe,            # a recipe
+    told: dict=None,   # what is told of each field; none: what the recipe's own fields say
+):                     # [(name, value, mark, words), …]
+    "Every marked number of a recipe and of its parts, those with the part before their name: 'encoder rate'."
+    found = []
+    for name, of in (told or {f.name: f.metadata for f in fields(recipe)}).items():
+        value = getattr(recipe, name)
+        if 'mark' in of: found.append((name, value, of['mark'], of['words']))
+        if 'part' in of: found += [(f'{name} {inner}', *rest) for inner, *rest in marks_of(value, of['part'])]
+    return found
+
+# %% ../nbs/18_runs.ipynb #18000069
+def changed(
+    recipe,      # a recipe, or a part of one
+    **numbers,   # other values of its fields; a dict holds those of a part
+):
+    "The same with other numbers: `changed(recipe, name='small', game=dict(width=16))`."
+    new = lambda name, value: changed(getattr(recipe, name), **value) if isinstance(value, dict) else value
+    return replace(recipe, **{name: new(name, value) for name, value in numbers.items()})
+
+# %% ../nbs/18_runs.ipynb #1800006c
+def numbers_of(
+    recipe,  # a recipe, or a part of one
+) -> dict:
+    "Every number but how long it is trained: what a task tells of itself."
+    numbers = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.type is not Schedule}
+    return {name: numbers_of(value) if is_dataclass(value) else value for name, value in numbers.items()}
+
+def recipe_from(
+    kind: type,     # dataclass of the recipe, or of a part
+    values: dict,   # as JSON gives them back
+):
+    "The recipe that a file holds."
+    known = {f.name: f.type for f in fields(kind)}
+    unknown = sorted(set(values) - set(known))
+    if unknown: raise ValueError(f"its recipe has {', '.join(unknown)}, which this version of avgen_nb does not know; install a newer one")
+    tuples = lambda value: tuple(map(tuples, value)) if isinstance(value, list) else value
+    return kind(**{k: recipe_from(known[k], v) if is_dataclass(known[k]) else tuples(v) for k, v in values.items()})
 
 # %% ../nbs/18_runs.ipynb #18000024
 def judge_of(

@@ -16,13 +16,13 @@ STEPS = 3   # in one turn
 
 def game(pairs, width=64, batch=64, kind=None):
     "The paper's S2I, untrained, on the best device there is."
-    from dataclasses import replace
-    from avgen_nb.cgan import CHEN_S2I, CrossModalGAN
-    from avgen_nb.nets import PICTURE, SOUND, Encoder
+    from avgen_nb.cgan import CHEN_S2I, CrossModalGAN, encoder_for
+    from avgen_nb.nets import PICTURE, SOUND
     from avgen_nb.loop import pick_device
+    from avgen_nb.runs import changed
     torch.manual_seed(0)
-    recipe, device = replace(CHEN_S2I, width=width, batch=batch), pick_device()
-    encoder = Encoder(SOUND, len(pairs.classes), recipe.plan, recipe.norm, recipe.hidden, recipe.phi, recipe.keep)
+    recipe, device = changed(CHEN_S2I, game=dict(width=width, batch=batch)), pick_device()
+    encoder = encoder_for(SOUND, recipe.encoder, pairs.classes)
     task = (kind or CrossModalGAN)(SOUND, PICTURE, recipe, encoder.to(device), pairs.to(device))
     for net in task.nets.values(): net.to(device)
     return task
@@ -38,7 +38,7 @@ class PlainLoop:
     "The same nets from the same weights, float32, three passes of D, no care taken."
     def __init__(self, task):
         self.E, self.G, self.D = (copy.deepcopy(n).to(memory_format=torch.contiguous_format) for n in (task.E, task.nets['G'], task.nets['D']))
-        self.recipe, self.pairs, self.generator = task.recipe, task.pairs, torch.Generator().manual_seed(0)
+        self.recipe, self.pairs, self.generator = task.recipe.game, task.pairs, torch.Generator().manual_seed(0)
         self.opt_g = torch.optim.Adam(self.G.parameters(), self.recipe.rates[0], self.recipe.betas)
         self.opt_d = torch.optim.Adam(self.D.parameters(), self.recipe.rates[1], self.recipe.betas)
 
@@ -74,7 +74,7 @@ def losses_differ(pairs):
     class Watched(CrossModalGAN):
         def step(self, batch, loop):
             state, (real, phi, label) = loop.generator.get_state(), batch
-            wrong, z = phi[mismatched(label, loop.generator)], loop.randn(len(phi), self.recipe.z)
+            wrong, z = phi[mismatched(label, loop.generator)], loop.randn(len(phi), self.recipe.game.z)
             self.seen = real.contiguous(), phi.float(), wrong.float(), z
             loop.generator.set_state(state)
             self.losses = super().step(batch, loop)
@@ -99,7 +99,7 @@ def s2i_step(rounds):
 
 def data_share(rounds):
     task = game(made_up_pairs(14_000))
-    pairs, n, g = task.pairs, task.recipe.batch, torch.Generator().manual_seed(0)
+    pairs, n, g = task.pairs, task.recipe.game.batch, torch.Generator().manual_seed(0)
     fetch = lambda: pairs.batch(pairs.draw(n, g), g)
     train(task, 1), fetch()
     times = [(seconds(fetch), seconds(lambda: train(task)) / STEPS) for _ in range(2 * rounds)]

@@ -1,6 +1,6 @@
 "Pictures and folders that cannot be used: one sentence that names the file or the argument, and a data set that goes on."
 import errno, os, shutil, struct, zlib
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from avgen_nb.folders import SOUNDS, Report, class_files, load_class_folders, re
 from avgen_nb.judges import Judge, load_judge, save_judge
 from avgen_nb.nets import PICTURE, SOUND, Decoder
 from avgen_nb.pairs import orchestra_pairs
-from avgen_nb.runs import load_run
+from avgen_nb.runs import changed, load_run
 from avgen_nb.sound import SAMPLE_RATE, read_sound, write_sound
 from avgen_nb.files import fingerprint, load_nets, read_tensors, save_nets
 from avgen_nb.store import load_urmp
@@ -326,11 +326,13 @@ def test_class_files_says_which_endings_it_knows(tmp_path):
 
 # model files: whole, with a good fingerprint, and of no use all the same
 
+SMALL = dict(encoder=dict(plan=(4, 'M', 'M', 'M'), hidden=(8,), keep=(.8,)), game=dict(width=2))
+
 def tiny_run(folder, name='model.safetensors', meta=(), drop=(), spoil=None, **changes):
     "A run of a few kilobytes, with its judge; `meta` changes what is written beside the weights, `drop` leaves some of it out."
     torch.manual_seed(0)
-    recipe = replace(CHEN_S2I, plan=(4, 'M', 'M', 'M'), hidden=(8,), keep=(.8,), width=2)
-    nets = dict(E=encoder_for(SOUND, recipe, ('cello', 'tuba')), G=Decoder(PICTURE, 74, 2))
+    recipe = changed(CHEN_S2I, **SMALL)
+    nets = dict(E=encoder_for(SOUND, recipe.encoder, ('cello', 'tuba')), G=Decoder(PICTURE, 74, 2))
     if spoil: spoil(nets)
     said = dict(recipe=asdict(recipe), classes=['cello', 'tuba'], opened={}, seed=0, steps=1, minutes=.1, version='0') | dict(meta)
     save_nets(folder / name, {k: v for k, v in nets.items() if k not in drop}, {k: v for k, v in said.items() if k not in drop})
@@ -345,7 +347,9 @@ def test_a_tiny_run_is_whole_and_loads_without_drawing_numbers(tmp_path):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def newer(**fields): return asdict(replace(CHEN_S2I, plan=(4, 'M', 'M', 'M'), hidden=(8,), keep=(.8,), width=2)) | fields
+def newer(encoder={}, game={}, **fields):
+    recipe = asdict(changed(CHEN_S2I, **SMALL))
+    return recipe | dict(encoder=recipe['encoder'] | encoder, game=recipe['game'] | game) | fields
 
 
 def spoil_weight(value):
@@ -356,9 +360,10 @@ def spoil_weight(value):
 @pytest.mark.parametrize('how, words', [
     (dict(drop=['recipe']), 'recipe'), (dict(drop=['classes']), 'classes'), (dict(meta=dict(classes=[])), 'classes'), (dict(meta=dict(classes=2)), 'classes'),
     (dict(drop=['G']), "'G'"), (dict(drop=['E']), "'E'"), (dict(meta=dict(recipe=[])), 'recipe'), (dict(meta=dict(recipe=3)), 'recipe'),
-    (dict(meta=dict(recipe=newer(tempo=3))), "tempo"), (dict(meta=dict(recipe=newer(width=3))), "'G'"), (dict(meta=dict(recipe=newer(width=10**7))), "'G'"),
-    (dict(meta=dict(recipe=newer(phi=5))), "'E'"), (dict(meta=dict(recipe=newer(width='wide'))), 'built'), (dict(meta=dict(recipe=newer(source='smell'))), "'smell'"),
-    (dict(meta=dict(recipe=newer(plan=['x']))), "'x'"), (dict(meta=dict(recipe={'name': 'S2I-C'})), 'built'),
+    (dict(meta=dict(recipe=newer(tempo=3))), "tempo"), (dict(meta=dict(recipe=newer(game=dict(tempo=3)))), "tempo"),
+    (dict(meta=dict(recipe=newer(game=dict(width=3)))), "'G'"), (dict(meta=dict(recipe=newer(game=dict(width=10**7)))), "'G'"),
+    (dict(meta=dict(recipe=newer(encoder=dict(phi=5)))), "'E'"), (dict(meta=dict(recipe=newer(game=dict(width='wide')))), 'built'), (dict(meta=dict(recipe=newer(source='smell'))), "'smell'"),
+    (dict(meta=dict(recipe=newer(encoder=dict(plan=['x'])))), "'x'"), (dict(meta=dict(recipe={'name': 'S2I-C'})), 'built'), (dict(meta=dict(recipe=newer() | dict(game=7))), 'built'), (dict(meta=dict(recipe=newer() | dict(encoder={}))), 'built'),
     (dict(meta=dict(classes=['a', 'b', 'c'])), "'E'"), (dict(spoil=spoil_weight(torch.nan)), 'NaN'), (dict(spoil=spoil_weight(-torch.inf)), 'NaN')])
 def test_a_model_that_is_none_is_named_in_one_sentence(tmp_path, capsys, how, words):
     tiny_run(tmp_path, **how)

@@ -8,16 +8,16 @@ import torch
 
 from avgen_nb import cgan, metrics, pairs as pairs_module
 from avgen_nb.cgan import RECIPES, CrossModalGAN, Generator, gan_cls_d, gan_cls_g, hinge_d, hinge_g, mismatched
-from avgen_nb.nets import MODALITIES, PICTURE, SOUND, Encoder
+from avgen_nb.nets import MODALITIES, PICTURE, SOUND
 from avgen_nb.pairs import Pairs
-from avgen_nb.runs import evaluate_run, load_run, open_data, over
+from avgen_nb.runs import Schedule, changed, evaluate_run, load_run, marks_of, numbers_of, open_data, over, recipe_from
 from avgen_nb.training import fit
 from avgen_nb.loop import seeded
 from avgen_nb.many import fit
 
 N, CLASSES = 48, ('flute', 'tuba', 'violin')
-TINY = dict(width=4, batch=12, hidden=(16,), keep=(.8,), plan=('8/2', '8/2'), norm=True,
-            steps=dict(test=3, cpu=3), encoder_steps=dict(test=3, cpu=3))
+TINY = dict(encoder=dict(hidden=(16,), keep=(.8,), plan=('8/2', '8/2'), norm=True, steps=Schedule(3, 3, 3)),
+            game=dict(width=4, batch=12, steps=Schedule(3, 3, 3)))
 
 
 def made_up_pairs(seed=0, n=N, first_song=0):
@@ -33,7 +33,7 @@ def data():
     return dict(train=made_up_pairs(0), dev=made_up_pairs(1, first_song=100), test=made_up_pairs(2, first_song=200))
 
 
-def tiny(name): return replace(RECIPES[name], **TINY)
+def tiny(name): return changed(RECIPES[name], **TINY)
 
 
 def test_d_loss_is_the_papers_by_hand():
@@ -89,7 +89,7 @@ def test_a_pose_oriented_game_needs_one_instrument_that_exists(data, tmp_path):
 
 
 def test_an_encoder_that_aims_at_the_pitch_needs_the_pitch(data):
-    with pytest.raises(ValueError, match="aim='instrument'"): cgan.EncoderTask(SOUND, tiny('S2I-pose+guide'), replace(data['train'], truth={}))
+    with pytest.raises(ValueError, match="aim='instrument'"): cgan.EncoderTask(SOUND, tiny('S2I-pose+guide').encoder, replace(data['train'], truth={}))
 
 
 def test_without_known_pitch_another_song_is_another_pose(data):
@@ -100,58 +100,74 @@ def test_without_known_pitch_another_song_is_another_pose(data):
 
 
 def test_encoders_of_two_aims_are_not_taken_for_one_another(data, tmp_path):
-    one, other = (dict(recipe=tiny(name), data=data, out=tmp_path, steps=2, resume=True, quiet=True) for name in ('S2I-C+guide', 'S2I-pose+guide'))
+    one, other = (dict(recipe=tiny(name).encoder, data=data, out=tmp_path, steps=2, resume=True, quiet=True) for name in ('S2I-C+guide', 'S2I-pose+guide'))
     cgan.train_encoder(SOUND, **one)
-    with pytest.raises(ValueError, match='another run.*names the pitch too'): cgan.train_encoder(SOUND, **other)
+    with pytest.raises(ValueError, match="another run.*recipe aim is 'instrument', not 'pitch'"): cgan.train_encoder(SOUND, **other)
 
 
 def test_naming_loss_by_hand():
-    logits, recipe = torch.zeros(1, 3 + 128), RECIPES['S2I-pose+guide']
+    logits, recipe = torch.zeros(1, 3 + 128), RECIPES['S2I-pose+guide'].encoder
     assert cgan.naming_loss(logits, torch.tensor([1]), torch.tensor([60.]), recipe).item() == pytest.approx(math.log(3) + math.log(128), rel=1e-5)
-    assert cgan.naming_loss(logits[:, :3], torch.tensor([1]), None, RECIPES['S2I-C+guide']).item() == pytest.approx(math.log(3), rel=1e-5)
+    assert cgan.naming_loss(logits[:, :3], torch.tensor([1]), None, RECIPES['S2I-C+guide'].encoder).item() == pytest.approx(math.log(3), rel=1e-5)
 
 
 def test_every_number_of_a_recipe_survives_json():
     for recipe in RECIPES.values():
-        assert cgan.recipe_from(json.loads(json.dumps(asdict(recipe)))) == recipe
+        assert recipe_from(cgan.Recipe, json.loads(json.dumps(asdict(recipe)))) == recipe
+
+
+def test_a_number_that_is_not_known_is_named_in_whichever_part_it_is():
+    known = asdict(RECIPES['S2I-C'])
+    for part, values in ((None, known), ('encoder', known['encoder']), ('game', known['game'])):
+        told = known | ({part: values | dict(tempo=3)} if part else dict(tempo=3))
+        with pytest.raises(ValueError, match='its recipe has tempo, which .* install a newer one$'): recipe_from(cgan.Recipe, told)
+
+
+def test_every_number_says_where_it_comes_from_and_what_is_told_is_all_but_the_steps():
+    for recipe in RECIPES.values():
+        told, marked = numbers_of(recipe), {name for name, *_ in marks_of(recipe)}
+        assert {f'{part} {name}' for part in ('encoder', 'game') for name in asdict(recipe)[part]} == marked
+        assert marked - {f'{part} {name}' for part in ('encoder', 'game') for name in told[part]} == {'encoder steps', 'game steps'}
+        longer = changed(recipe, encoder=dict(steps=Schedule(1, 2, 3)), game=dict(steps=Schedule(1, 2, 3)))
+        assert numbers_of(longer) == told and longer != recipe
 
 
 def test_the_papers_recipe_has_the_papers_numbers():
     paper = RECIPES['S2I-C']
-    assert (paper.phi, paper.z, 8 * paper.width, paper.game, paper.mismatch) == (64, 10, 512, 'gan-cls', True)
-    assert RECIPES['S2I-N+guide'] == replace(RECIPES['S2I-C+guide'], name='S2I-N+guide', mismatch=False)
+    assert (paper.encoder.phi, paper.game.z, 8 * paper.game.width, paper.game.loss, paper.game.mismatch) == (64, 10, 512, 'gan-cls', True)
+    assert RECIPES['S2I-N+guide'] == changed(RECIPES['S2I-C+guide'], name='S2I-N+guide', game=dict(mismatch=False))
     assert (RECIPES['I2S+guide'].source, RECIPES['I2S+guide'].target) == (RECIPES['S2I-C+guide'].target, RECIPES['S2I-C+guide'].source)
 
 
 def test_an_unknown_recipe_or_budget_names_the_known():
     with pytest.raises(ValueError, match="no recipe 'S2I-X'.*S2I-C"): cgan.recipe_named('S2I-X')
-    with pytest.raises(ValueError, match="no budget 'week'.*cpu"): cgan.steps_for(RECIPES['I2S+guide'], 'week')
+    with pytest.raises(ValueError, match="no budget 'week'.*cpu"): RECIPES['I2S+guide'].encoder.steps.under('week')
 
 
 @pytest.mark.parametrize('name', list(RECIPES))
 def test_one_step_of_the_game_moves_g_and_d_and_not_the_encoder(name, data):
     recipe = tiny(name)
     source, target = MODALITIES[recipe.source], MODALITIES[recipe.target]
-    E, guide = (cgan.encoder_for(m, recipe, CLASSES) for m in (source, target))
-    game = CrossModalGAN(source, target, recipe, E, data['train'], guide if recipe.guide else None)
+    E, guide = (cgan.encoder_for(m, recipe.encoder, CLASSES) for m in (source, target))
+    game = CrossModalGAN(source, target, recipe, E, data['train'], guide if recipe.game.guide else None)
     before = {k: [p.clone() for p in n.parameters()] for k, n in dict(game.nets, E=E).items()}
     stats = [b.clone() for b in E.buffers()]
-    run = fit(game, steps=1, quiet=True, average=recipe.average)
+    run = fit(game, steps=1, quiet=True, average=recipe.game.average)
     moved = {k: any(not torch.equal(a, b) for a, b in zip(before[k], n.parameters())) for k, n in dict(game.nets, E=E).items()}
     assert moved == dict(G=True, D=True, E=False)
     assert all(torch.equal(a, b) for a, b in zip(stats, E.buffers()))
-    assert set(run.averages) == ({'G'} if recipe.average else set())
+    assert set(run.averages) == ({'G'} if recipe.game.average else set())
 
 
 def test_a_recipe_with_a_guide_needs_one(data):
     recipe = tiny('I2S+guide')
-    E = Encoder(PICTURE, 3, recipe.plan, recipe.norm, recipe.hidden, recipe.phi, recipe.keep)
+    E = cgan.encoder_for(PICTURE, recipe.encoder, CLASSES)
     with pytest.raises(ValueError, match='guide'): CrossModalGAN(PICTURE, SOUND, recipe, E, data['train'])
 
 
 def test_a_code_of_one_length():
     recipe = tiny('S2I-C+guide')
-    game = CrossModalGAN(SOUND, PICTURE, recipe, Encoder(SOUND, 3, recipe.plan, True, (16,), 64, (.8,)))
+    game = CrossModalGAN(SOUND, PICTURE, recipe, cgan.encoder_for(SOUND, recipe.encoder, CLASSES))
     phi = game.code(torch.randn(5, *SOUND.shape))
     assert torch.allclose(phi.norm(dim=1), torch.full((5,), 8.), atol=1e-4)
 
@@ -216,7 +232,7 @@ def test_sounds_without_pictures_are_refused():
 
 def test_the_generator_is_deterministic_and_frozen(data):
     recipe = tiny('S2I-C+guide')
-    E = Encoder(SOUND, 3, recipe.plan, True, (16,), 64, (.8,))
+    E = cgan.encoder_for(SOUND, recipe.encoder, CLASSES)
     game = CrossModalGAN(SOUND, PICTURE, recipe, E)
     model = Generator(recipe, CLASSES, E, game.nets['G'])
     assert not any(p.requires_grad for p in (*model.E.parameters(), *model.G.parameters()))
@@ -227,8 +243,8 @@ def a_model(data, name='S2I-C+guide', meta=None):
     from avgen_nb.judges import Judge
     recipe = tiny(name)
     torch.manual_seed(1)
-    E, target = cgan.encoder_for(MODALITIES[recipe.source], recipe, CLASSES), MODALITIES[recipe.target]
-    G = cgan.Decoder(target, recipe.phi + recipe.z, recipe.width)
+    E, target = cgan.encoder_for(MODALITIES[recipe.source], recipe.encoder, CLASSES), MODALITIES[recipe.target]
+    G = cgan.Decoder(target, recipe.encoder.phi + recipe.game.z, recipe.game.width)
     meta = dict(opened={}, seed=0, steps=3, minutes=.1, version='0') if meta is None else meta
     return Generator(recipe, CLASSES, E, G, Judge(target.channels, CLASSES, recipe.target, width=4).eval(), meta)
 
@@ -294,7 +310,7 @@ def test_a_model_that_says_nothing_of_itself_wants_the_data(data, no_items):
 def test_the_callers_randomness_is_left_alone(data, tmp_path, quick_judge, no_items):
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    cgan.train_encoder(SOUND, tiny('S2I-C+guide'), data, steps=1, quiet=True)
+    cgan.train_encoder(SOUND, tiny('S2I-C+guide').encoder, data, steps=1, quiet=True)
     model = cgan.train_run(tiny('S2I-C+guide'), data, tmp_path, budget='test', quiet=True)
     evaluate_run(model, data)
     assert torch.equal(before, torch.get_rng_state())

@@ -7,17 +7,22 @@ import torch
 from torch import nn
 
 from avgen_nb import chen, metrics
-from avgen_nb.runs import evaluate_run, load_run
+from avgen_nb.cgan import encoder_for
+from avgen_nb.runs import Schedule, changed, evaluate_run, load_run
 from avgen_nb.chen import EFFORTS, LEDGER, REPRESENTATIONS, SYSTEMS
 from avgen_nb.experiments import Effort, assumptions, ledger, ledger_line
 from avgen_nb.judges import Judge
 from avgen_nb.metrics import Row, read_rows
-from avgen_nb.nets import Encoder
+from avgen_nb.files import flattened
 from avgen_nb.pairs import Pairs
 
 CLASSES = ('flute', 'tuba', 'violin')
-TINY = dict(width=4, batch=12, hidden=(16,), keep=(.8,), plan=('8/2', '8/2'), norm=True, guide=0., vary=0.)
+SMALL = dict(width=4, batch=12)
+TINY = dict(encoder=dict(hidden=(16,), keep=(.8,), plan=('8/2', '8/2'), norm=True, vary=0.), game=SMALL | dict(guide=0.))
 EFFORT = Effort('test', 'small', (0, 1), 3, 3, 1, 2, 3, (2, 2), 4, 3)
+
+
+def tiny(name): return changed(SYSTEMS[name].recipe, **TINY)
 
 
 def made_up_pairs(seed=0, n=48, first_song=0):
@@ -67,7 +72,7 @@ def test_looking_does_not_change_the_run(data):
     "The weights after training are the same however often one looks."
     def weights(looks):
         torch.manual_seed(0)
-        task = chen.EncoderTask(chen.SOUND, replace(SYSTEMS['S2I-C+guide'].recipe, **TINY), data['train'])
+        task = chen.EncoderTask(chen.SOUND, tiny('S2I-C+guide').encoder, data['train'])
         chen.choose(task, 'E', lambda net: float(torch.rand(())), 4, looks, quiet=True, device='cpu', average=.9)
         return task.nets['E'].state_dict()
     one, four = weights(1), weights(4)
@@ -87,7 +92,7 @@ def test_stored_means_cover_what_seeds_differ_by(root):
 
 def test_effort_counts_epochs():
     r = SYSTEMS['S2I-C'].recipe
-    assert EFFORTS['gpu'].steps(r, range(6400)) == 80 * 100 and EFFORTS['gpu'].steps(replace(r, batch=32), range(6400)) == 80 * 200
+    assert EFFORTS['gpu'].steps(r, range(6400)) == 80 * 100 and EFFORTS['gpu'].steps(changed(r, game=dict(batch=32)), range(6400)) == 80 * 200
     assert EFFORTS['test'].steps(r, range(3)) == 1
     assert EFFORTS['gpu'].epochs == 80 and len(EFFORTS['gpu'].seeds) >= 3 and len(EFFORTS['cpu'].seeds) >= 3
 
@@ -108,8 +113,7 @@ def test_every_representation_fits_both_nets(name):
     assert x.ndim == 3 and x.shape[2] == 44 and x.isfinite().all()
     modality = chen.Modality('sound', 1, tuple(x.shape[1:]), vary=None)
     for layers, plan in chen.PLANS.items():
-        recipe = replace(SYSTEMS['S2I-C'].recipe, plan=plan)
-        E = Encoder(modality, 13, plan, False, recipe.hidden).eval()
+        E = encoder_for(modality, changed(SYSTEMS['S2I-C'].recipe.encoder, plan=plan), range(13)).eval()
         n = sum(isinstance(p, int) for p in plan)
         assert n == layers and E(x[:, None]).shape == (2, 13)
 
@@ -126,7 +130,7 @@ def test_representation_rows(data):
 
 @pytest.mark.parametrize('name', ['S2I-C+guide', 'S2I-A', 'S2I-N'])
 def test_variant_rows(name, data, jury, tmp_path):
-    system = replace(SYSTEMS[name], recipe=replace(SYSTEMS[name].recipe, **TINY))
+    system = replace(SYSTEMS[name], recipe=tiny(name))
     rows = chen.variant_rows(system, data, tmp_path, EFFORT, jury)
     means = [r for r in rows if r.metric == 'balanced_accuracy' and r.seed is None]
     assert {r.split: r.paper for r in means} == {s: chen.PAPER.get((name, s)) for s in ('train', 'test')}
@@ -138,7 +142,7 @@ def test_variant_rows(name, data, jury, tmp_path):
 
 def test_the_ceiling_is_of_the_split_scored(data, jury, tmp_path):
     "Half of the test pairs carry the picture of another class, so the judge's ceiling there is another than on train."
-    system = replace(SYSTEMS['S2I-N'], recipe=replace(SYSTEMS['S2I-N'].recipe, **TINY))
+    system = replace(SYSTEMS['S2I-N'], recipe=tiny('S2I-N'))
     rows = chen.variant_rows(system, data, tmp_path, replace(EFFORT, seeds=(0,)), jury)
     for split, pairs in dict(train=chen.thin(data['train'], 8), test=data['test']).items():
         found = {r.ceiling for r in rows if r.split == split and r.metric == 'balanced_accuracy'}
@@ -146,24 +150,23 @@ def test_the_ceiling_is_of_the_split_scored(data, jury, tmp_path):
 
 
 def test_the_shelf_knows_whose_songs_an_encoder_met(data, tmp_path):
-    recipe = replace(SYSTEMS['S2I-C+guide'].recipe, **TINY)
+    recipe = tiny('S2I-C+guide').encoder
     make = lambda data, recipe=recipe, **k: chen.encoder_for_system(chen.SOUND, recipe, data, 2, shelf=tmp_path, **k)[0]
     shelved = lambda: len([p for p in tmp_path.iterdir() if (p/'net.safetensors').exists()])
     first, few = make(data), data | dict(train=chen.thin(data['train'], 2))
     assert not torch.equal(first.phi.weight, make(few).phi.weight) and shelved() == 2, 'other songs, another encoder'
     alone = chen.encoder_for_system(chen.SOUND, recipe, few, 2)[0]
     assert torch.equal(alone.phi.weight, make(few).phi.weight), 'the shelf changes nothing'
-    for other in (dict(recipe=replace(recipe, encoder_rate=.1)), dict(recipe=replace(recipe, encoder_batch=5)), dict(seed=1), dict(teach=chen.AutoencoderTask)):
+    for other in (dict(recipe=changed(recipe, rate=.1)), dict(recipe=changed(recipe, batch=5)), dict(seed=1), dict(teach=chen.AutoencoderTask)):
         before = shelved()
         make(data, **other)
         assert shelved() == before + 1, f'{other} makes another encoder'
-    before = shelved()
-    assert torch.equal(make(data, replace(recipe, name='another', mismatch=False, width=8, batch=7)).phi.weight, first.phi.weight)
-    assert shelved() == before, 'what only the game knows decides no encoder'
+    before, longer = shelved(), changed(recipe, steps=Schedule(1, 1, 1))
+    assert torch.equal(make(data, longer).phi.weight, first.phi.weight) and shelved() == before, 'how long it is trained is told by itself'
 
 
 def test_a_restart_gives_the_same_rows(data, jury, tmp_path, monkeypatch):
-    system = replace(SYSTEMS['S2I-C+guide'], recipe=replace(SYSTEMS['S2I-C+guide'].recipe, **TINY | dict(guide=1.)))
+    system = replace(SYSTEMS['S2I-C+guide'], recipe=changed(tiny('S2I-C+guide'), game=dict(guide=1.)))
     run = lambda: [r.value for r in chen.curve_rows(system, data, EFFORT, jury, tmp_path)]
     first = run()
     def never(*a, **k): raise AssertionError('trained again')
@@ -173,9 +176,9 @@ def test_a_restart_gives_the_same_rows(data, jury, tmp_path, monkeypatch):
 
 def test_no_pair_shares_its_z_with_another_part(data, jury):
     from avgen_nb.nets import Decoder
-    from avgen_nb.cgan import Generator, encoder_for
-    recipe = replace(SYSTEMS['S2I-C+guide'].recipe, **TINY)
-    model = Generator(recipe, CLASSES, encoder_for(chen.SOUND, recipe, CLASSES), Decoder(chen.PICTURE, 74, 4), jury)
+    from avgen_nb.cgan import Generator
+    recipe = tiny('S2I-C+guide')
+    model = Generator(recipe, CLASSES, encoder_for(chen.SOUND, recipe.encoder, CLASSES), Decoder(chen.PICTURE, 74, 4), jury)
     one, seen = data['test'].subset(torch.zeros(600, dtype=torch.long)), []
     class Eye:
         classes = CLASSES
@@ -190,7 +193,7 @@ def test_no_pair_shares_its_z_with_another_part(data, jury):
 def test_the_callers_randomness_is_left_alone(data, jury, tmp_path):
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    system = replace(SYSTEMS['S2I-C+guide'], recipe=replace(SYSTEMS['S2I-C+guide'].recipe, **TINY))
+    system = replace(SYSTEMS['S2I-C+guide'], recipe=tiny('S2I-C+guide'))
     chen.train_system(system, data, tmp_path, EFFORT, jury, shelf=tmp_path/'encoders')
     heard = {k: replace(p, sounds=p.sounds[:, :, :20]) for k, p in data.items()}
     chen.classifier(heard, 3, 1, quiet=True)
@@ -199,13 +202,13 @@ def test_the_callers_randomness_is_left_alone(data, jury, tmp_path):
 
 def test_pairs_of_one_class_are_refused_before_anything_is_trained(data, jury, tmp_path):
     one = {k: p.subset(p.labels == 1) for k, p in data.items()}
-    system = replace(SYSTEMS['S2I-C+guide'], recipe=replace(SYSTEMS['S2I-C+guide'].recipe, **TINY))
+    system = replace(SYSTEMS['S2I-C+guide'], recipe=tiny('S2I-C+guide'))
     with pytest.raises(ValueError, match="all of one, 'tuba'"): chen.train_system(system, one, tmp_path, EFFORT, jury, shelf=tmp_path/'encoders')
     assert not list(tmp_path.iterdir())
 
 
 def test_the_run_keeps_what_was_best_on_dev(data, jury, tmp_path):
-    system = replace(SYSTEMS['S2I-C+guide'], recipe=replace(SYSTEMS['S2I-C+guide'].recipe, **TINY))
+    system = replace(SYSTEMS['S2I-C+guide'], recipe=tiny('S2I-C+guide'))
     model, run = chen.train_system(system, data, tmp_path, replace(EFFORT, looks=4), jury)
     true, found = chen.taken_for(load_run(tmp_path), chen.thin(data['dev'], 4))
     assert chen.balanced_accuracy(true, found, 3) == pytest.approx(max(v for _, v in run.samples))
@@ -213,7 +216,7 @@ def test_the_run_keeps_what_was_best_on_dev(data, jury, tmp_path):
 
 def test_a_killed_system_goes_on_with_the_best_net_so_far(data, jury, tmp_path, monkeypatch):
     "The best look comes before the kill; after the restart it is still the one that is kept."
-    system = replace(SYSTEMS['S2I-C+guide'], recipe=replace(SYSTEMS['S2I-C+guide'].recipe, **TINY))
+    system = replace(SYSTEMS['S2I-C+guide'], recipe=tiny('S2I-C+guide'))
     def train(out, kill):
         looks = []
         def score(model):
@@ -232,7 +235,7 @@ def test_a_killed_system_goes_on_with_the_best_net_so_far(data, jury, tmp_path, 
 def test_autoencoder_learns_no_names(data):
     "Labels may be anything: the code is the same."
     def code(pairs):
-        recipe = replace(SYSTEMS['S2I-A'].recipe, **TINY)
+        recipe = tiny('S2I-A').encoder
         E, _ = chen.encoder_for_system(chen.SOUND, recipe, dict(train=pairs), 3, 0, chen.AutoencoderTask)
         return E.code(data['test'].batch(torch.arange(4)).sound)
     p = data['train']
@@ -260,7 +263,7 @@ def thinned(pairs): return chen.thin(pairs, 20)
 
 
 def test_curve_rows(data, jury):
-    system = replace(SYSTEMS['S2I-C+guide'], recipe=replace(SYSTEMS['S2I-C+guide'].recipe, **TINY))
+    system = replace(SYSTEMS['S2I-C+guide'], recipe=tiny('S2I-C+guide'))
     rows = chen.curve_rows(system, data, EFFORT, jury)
     assert [r.factors for r in rows] == [dict(epochs=2, every=2, epoch=k) for k in (1, 2)], '24 of 48 pairs, 12 a batch: 2 steps an epoch'
     assert {r.ceiling for r in rows} == {chen.ceiling_of(jury, chen.thin(data['dev'], 4))['value']} and {r.seeds for r in rows} == {1}
@@ -277,8 +280,7 @@ def test_cause_rows(name, data, monkeypatch):
         made.meta = dict(ceiling=dict(value=.9))
         return made
     monkeypatch.setattr(chen, 'judge_for', judge)
-    tiny = {k: v for k, v in TINY.items() if k not in ('guide', 'plan', 'hidden', 'keep', 'norm')}
-    monkeypatch.setattr(chen, 'I2S_GUIDED', replace(chen.I2S_GUIDED, **tiny))
+    monkeypatch.setattr(chen, 'I2S_GUIDED', changed(chen.I2S_GUIDED, encoder=dict(vary=0.), game=SMALL))
     rows = chen.cause_rows(name, data, replace(EFFORT, epochs=.5))
     assert rows[0].system == f'I2S+guide cause: {name}' and rows[0].factors == dict(cause=name) and 0 <= rows[0].value <= 1 and rows[0].paper is None and rows[0].seeds == 1
     assert len(rows) == (2 if name == 'nothing' else 1)
@@ -304,10 +306,10 @@ def test_pose_rows_are_of_the_one_instrument(tmp_path):
 
 
 def test_systems_differ_only_where_they_should():
-    r = {k: dataclasses.asdict(s.recipe) for k, s in SYSTEMS.items()}
+    r = {k: flattened(dataclasses.asdict(s.recipe)) for k, s in SYSTEMS.items()}
     differ = lambda a, b: {k for k in r[a] if r[a][k] != r[b][k]} - {'name'}
     assert differ('S2I-C', 'S2I-A') == set() and SYSTEMS['S2I-A'].teach is chen.AutoencoderTask
-    assert differ('S2I-C', 'S2I-N') == {'mismatch'}
+    assert differ('S2I-C', 'S2I-N') == {'game mismatch'}
 
 
 def test_list(capsys):
@@ -329,5 +331,5 @@ def test_the_papers_figures_stand_beside_its_recipes_only():
 
 def test_assumptions_name_what_the_paper_does_not_give():
     text = '\n'.join(assumptions(chen.CHEN_S2I, chen.ASSUMED))
-    for name in ('batch', 'rates', 'betas', 'encoder_rate', 'spectral'): assert f'{name} = ' in text
+    for name in ('game batch', 'game rates', 'game betas', 'encoder rate', 'game spectral'): assert f'{name} = ' in text
     assert 'φ is read inside' in text and 'z = 10' not in text and 'S2I-A' in text

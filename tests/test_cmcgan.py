@@ -1,24 +1,26 @@
 "CMCGAN: weights really shared, each loss against a hand-computed case, switches that change what they say, runs that are kept and resumed."
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from avgen_nb import cmcgan
-from avgen_nb.cgan import Generator, encoder_for
-from avgen_nb.cmcgan import (ABLATIONS, BOTH, CMCGAN, CMCGAN_GUIDED, HAO, PairDiscriminator, RoundTrip, ablated, codes, crossing, cycles, l_cons,
+from avgen_nb.cgan import CHEN_S2I, S2I_C_GUIDED, Generator, encoder_for
+from avgen_nb.cmcgan import (ABLATIONS, BOTH, CMCGAN, CMCGAN_GUIDED, HAO, PairDiscriminator, RoundTrip, ablated, codes, cycles, l_cons,
                              minus_l_d, minus_l_df, minus_l_dw, minus_l_g, one_way, pair_scores, path, paths, rounds, staying)
+from avgen_nb.files import flattened
 from avgen_nb.nets import MODALITIES
 from avgen_nb.pairs import Pairs
+from avgen_nb.runs import Schedule, changed, marks_of, recipe_from
 from avgen_nb.loop import Budget, Loop, Place, prepare
 from avgen_nb.many import fit
 
 CLASSES = ('flute', 'tuba', 'violin')
 NAMES = tuple(m.name for m in BOTH)
-TINY = dict(width=2, batch=6, z=3, hidden=(8,), keep=(.8,), plans=(('8/2', '8/2'),) * 2, norm=True, encoder_batch=12,
-            steps=dict(test=4, cpu=4), encoder_steps=dict(test=2, cpu=2))
+TINY = dict(encoder=dict(hidden=(8,), keep=(.8,), plan=(('8/2', '8/2'),) * 2, norm=True, batch=12, steps=Schedule(2, 2, 2)),
+            game=dict(width=2, batch=6, z=3, steps=Schedule(4, 4, 4)))
 SCORES = dict(rr=2., rw=-1., wr=.5, rf=-.25, fr=1.5)
 
 
@@ -34,16 +36,16 @@ def made_up_pairs(seed=0, n=24, first_song=0):
 def data(): return dict(train=made_up_pairs(0), dev=made_up_pairs(1, first_song=100), test=made_up_pairs(2, first_song=200))
 
 
-def tiny(recipe): return replace(recipe, **TINY)
+def tiny(recipe, **game): return changed(changed(recipe, **TINY), game=game)
 
 
 def encoders_of(recipe):
     torch.manual_seed(7)
-    return {s: encoder_for(MODALITIES[s], recipe.way(s, t), CLASSES) for s, t in crossing(NAMES)}
+    return {m.name: encoder_for(m, recipe.encoder_of(m), CLASSES) for m in BOTH}
 
 
 def game(recipe, pairs=None):
-    encoders = encoders_of(recipe) if recipe.start or recipe.guide else None
+    encoders = encoders_of(recipe) if recipe.game.start or recipe.game.guide else None
     torch.manual_seed(0)
     return CMCGAN(recipe, pairs or made_up_pairs(0), encoders)
 
@@ -143,10 +145,10 @@ def test_a_step_moves_the_four_nets_and_d_and_no_guide(recipe):
     g = game(tiny(recipe))
     nets = g.nets | ({'guides': g.guides} if g.guides else {})
     before = {k: [p.clone() for p in n.parameters()] for k, n in nets.items()}
-    run = fit(g, steps=1, quiet=True, average=g.recipe.average)
+    run = fit(g, steps=1, quiet=True, average=g.recipe.game.average)
     moved = {k for k, n in nets.items() if any(not torch.equal(a, b) for a, b in zip(before[k], n.parameters()))}
     assert moved == set(g.nets)
-    assert set(run.averages) == (set(g.nets) - {'D'} if recipe.average else set())
+    assert set(run.averages) == (set(g.nets) - {'D'} if recipe.game.average else set())
 
 
 def test_encoders_begin_as_copies_that_leave_the_originals_alone():
@@ -177,34 +179,46 @@ def one_step(recipe):
 
 def test_each_ablation_changes_one_value():
     for recipe in (HAO, CMCGAN_GUIDED):
-        changed = {what: {k for k, v in asdict(recipe).items() if v != asdict(ablated(recipe, what))[k]} - {'name'} for what in ABLATIONS}
-        assert changed == {'no cycles': {'cycle'}, 'no latent': {'z'}, 'standard loss': {'corresponding'}, 'K=2': {'K'}, 'K=4': {'K'}}
+        told = lambda r: flattened(asdict(r)).items()
+        differ = {what: {k for k, _ in told(recipe) - told(ablated(recipe, what))} - {'name'} for what in ABLATIONS}
+        assert differ == {'no cycles': {'game cycle'}, 'no latent': {'game z'}, 'standard loss': {'game corresponding'}, 'K=2': {'game K'}, 'K=4': {'game K'}}
     with pytest.raises(ValueError, match='no ablation.*no cycles'): ablated(HAO, 'no nothing')
 
 
+def test_the_recipe_is_made_of_the_parts_of_lesson_20():
+    for r, parts in ((HAO, CHEN_S2I), (CMCGAN_GUIDED, S2I_C_GUIDED)):
+        assert recipe_from(cmcgan.CycleRecipe, json.loads(json.dumps(asdict(r)))) == r
+        assert {name for name, *_ in marks_of(r)} == {f'{part} {name}' for part in ('encoder', 'game') for name in asdict(r)[part]}
+        there = r.way('sound', 'picture')
+        assert (there.encoder, there.source, there.target) == (r.encoder_of(MODALITIES['sound']), 'sound', 'picture') and type(there.game) is type(parts.game)
+        assert there.encoder == parts.encoder, 'both papers begin with the same encoder, though they word its numbers otherwise'
+    words = [{name: words for name, _, _, words in marks_of(r)} for r in (HAO, CHEN_S2I)]
+    assert words[0]['encoder norm'] != words[1]['encoder norm'] and words[0]['game rates'] != words[1]['game rates']
+
+
 def test_without_cycles_nothing_but_the_cycles_is_missing():
-    whole, moves, _ = one_step(replace(tiny(HAO), K=1))
-    less, same_moves, _ = one_step(replace(tiny(HAO), K=1, cycle=0.))
+    whole, moves, _ = one_step(tiny(HAO, K=1))
+    less, same_moves, _ = one_step(tiny(HAO, K=1, cycle=0.))
     assert set(whole) - set(less) == {'Cons'} and moves == same_moves == ['D', 'G']
     assert all(whole[k] == less[k] for k in less), 'the losses of the first step are the same numbers'
 
 
 def test_k_is_how_often_the_generators_move():
-    first = one_step(replace(tiny(HAO), K=1))
-    third = one_step(replace(tiny(HAO), K=3))
+    first = one_step(tiny(HAO, K=1))
+    third = one_step(tiny(HAO, K=3))
     assert first[1] == ['D', 'G'] and third[1] == ['D', 'G', 'G', 'G']
     assert first[0]['D'] == third[0]['D']
 
 
 def test_the_standard_loss_changes_what_d_learns_and_nothing_before_it():
-    joint, _, a = one_step(replace(tiny(HAO), K=1))
-    standard, _, b = one_step(replace(tiny(HAO), K=1, corresponding='standard'))
+    joint, _, a = one_step(tiny(HAO, K=1))
+    standard, _, b = one_step(tiny(HAO, K=1, corresponding='standard'))
     assert joint['D'] > standard['D'] and joint['Cons'] == standard['Cons']
     assert set(joint) == set(standard)
 
 
 def test_without_latent_one_sound_gives_one_picture():
-    recipe = replace(tiny(HAO), z=0)
+    recipe = tiny(HAO, z=0)
     g, with_z = game(recipe), game(tiny(HAO))
     x = torch.randn(2, *MODALITIES['sound'].shape)
     made = [one_way(r, t.nets, CLASSES, 'sound', 'picture') for r, t in ((recipe, g), (tiny(HAO), with_z))]
@@ -240,7 +254,7 @@ def test_a_run_is_kept_opened_and_scored(recipe, data, tmp_path, quick_judge):
 
 
 def test_a_run_cut_off_and_resumed_is_the_run_left_alone(data, tmp_path, quick_judge, monkeypatch):
-    recipe, step, fitted = replace(tiny(CMCGAN_GUIDED), K=2), CMCGAN.step, cmcgan.fit
+    recipe, step, fitted = tiny(CMCGAN_GUIDED, K=2), CMCGAN.step, cmcgan.fit
     monkeypatch.setattr(cmcgan, 'fit', lambda *a, **k: fitted(*a, save_steps=1, **k))
     whole = cmcgan.train_cycle(recipe, data, tmp_path / 'whole', budget='test', quiet=True)
     def cut(task, batch, loop):
@@ -272,7 +286,7 @@ def test_a_path_as_a_generator_is_the_path_of_the_game():
     g = game(r)
     for net in g.nets.values(): net.eval()
     x = torch.randn(3, *MODALITIES['sound'].shape)
-    z = torch.randn(3, r.z, generator=torch.Generator().manual_seed(5))
+    z = torch.randn(3, r.game.z, generator=torch.Generator().manual_seed(5))
     for t in NAMES:
         model = one_way(r, g.nets, CLASSES, 'sound', t)
         assert torch.allclose(model.make(x, seed=5), path(g.E, g.G, x, 'sound', t, lambda n: z), atol=1e-5)

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from avgen_nb import experiments
-from avgen_nb.experiments import BUDGETS, Experiment, budgets_in, gain_row, kept, ledger, ledger_line, longest, merged, run_all
+from avgen_nb import chen, experiments, hao
+from avgen_nb.cgan import CHEN_S2I
+from avgen_nb.cmcgan import HAO
+from avgen_nb.experiments import BUDGETS, Experiment, assumptions, budgets_in, gain_row, kept, ledger, ledger_line, longest, merged, run_all
 from avgen_nb.experiments import run_budget, seed_rows, verdicts
 from avgen_nb.metrics import Row, read_rows, row_json
 from avgen_nb.votes import paper_rows
@@ -186,3 +188,13 @@ def test_intervals_from_seeds_by_hand(root):
     half = 1.96 * (.02 / 2 + .01 ** 2) ** .5
     assert (new.low, new.high) == pytest.approx((.5 - half, .5 + half)) and (new.seeds, one.seeds) == (2, 1)
     assert (one.low, one.high) == (.4 - .0196, .4 + .0196) and seed_intervals.renewed([new, one])[0] == new, 'nothing is widened twice'
+
+
+@pytest.mark.parametrize('paper, recipe, more, n', [('chen2017', CHEN_S2I, chen.ASSUMED, 13), ('cmcgan2018', HAO, hao.ASSUMED, 21)])
+def test_a_ledger_lists_every_assumption_of_every_part(root, paper, recipe, more, n):
+    lines = assumptions(recipe)
+    assert len(lines) == n and all('assumption' in line for line in lines)
+    assert {line.split(' ')[0] for line in lines} == {'encoder', 'game'}
+    cells = json.loads((root/f'nbs/reproduce/{paper}.ipynb').read_text())['cells']
+    shown = next(c['outputs'][0]['data']['text/markdown'] for c in cells if 'in assumptions(' in ''.join(c['source']))
+    assert ''.join(shown) == '\n'.join(f'- {line}' for line in assumptions(recipe, more))

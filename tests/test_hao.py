@@ -14,10 +14,11 @@ from avgen_nb.judges import Judge, ceiling_of
 from avgen_nb.metrics import Row
 from avgen_nb.nets import MODALITIES
 from avgen_nb.pairs import Pairs
+from avgen_nb.runs import changed
 from avgen_nb.many import choose
 
 CLASSES = ('flute', 'tuba', 'violin')
-SMALL = dict(hidden=(8,), keep=(.8,), norm=True, encoder_batch=12, vary=0.)
+SMALL = dict(hidden=(8,), keep=(.8,), norm=True, batch=12, vary=0.)
 EFFORT = Effort('test', 'small', (0, 1), 2, 2, 4, 2, 2, (1, 1), 2, 2, 12)   # 4 epochs of 24 pairs in batches of 12: 8 steps
 
 
@@ -42,10 +43,10 @@ def study(data, tmp_path, monkeypatch):
         made.meta = dict(ceiling=dict(value=.9))
         return made
     monkeypatch.setattr(hao, 'judge_for', judge)
-    small = dict(plans=(('8/2', '8/2'),) * 2, **SMALL)
-    monkeypatch.setattr(hao, 'SINGLES', {t: replace(r, plan=('8/2', '8/2'), guide_vary=0., **SMALL) for t, r in hao.SINGLES.items()})
-    monkeypatch.setattr(hao, 'CMCGAN_GUIDED', replace(CMCGAN_GUIDED, z=2, **small))
-    monkeypatch.setattr(hao, 'HAO', replace(HAO, z=2, **small))
+    alone, both = dict(encoder=SMALL | dict(plan=('8/2', '8/2')), game=dict(guide_vary=0.)), dict(encoder=SMALL | dict(plan=(('8/2', '8/2'),) * 2), game=dict(z=2))
+    monkeypatch.setattr(hao, 'SINGLES', {t: changed(r, **alone) for t, r in hao.SINGLES.items()})
+    monkeypatch.setattr(hao, 'CMCGAN_GUIDED', changed(CMCGAN_GUIDED, **both))
+    monkeypatch.setattr(hao, 'HAO', changed(HAO, **both))
     monkeypatch.setattr(Study.encoders, '__defaults__', (hao.CMCGAN_GUIDED,))
     monkeypatch.setattr(Study.cmcgan, '__defaults__', (hao.CMCGAN_GUIDED,))
     return Study(data, EFFORT, tmp_path, dict(size='small'))

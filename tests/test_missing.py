@@ -11,6 +11,7 @@ from avgen_nb.judges import balanced_accuracy, paired_interval
 from avgen_nb.missing import MISSING, PARTNERS, SAW, WAYS, WORKS, Column, Fusion, FusionTask, Lab
 from avgen_nb.nets import PICTURE, SOUND
 from avgen_nb.pairs import Pairs
+from avgen_nb.runs import changed
 from avgen_nb.sound import lms, lms_to_db
 from avgen_nb.loop import Budget, Loop, Place, prepare
 
@@ -47,7 +48,7 @@ def every(pairs): return pairs.batch(torch.arange(len(pairs)))
 
 
 def test_two_encoders_of_one_sense_do_not_share_weights(data):
-    net = Fusion(('sound', 'sound'), WAYS[0], CLASSES).eval()
+    net = Fusion(('sound', 'sound'), WAYS[0].encoder, CLASSES).eval()
     a, b = net.encoders
     assert not any(p is q for p in a.parameters() for q in b.parameters())
     assert sum(p.numel() for p in net.parameters()) == 2 * sum(p.numel() for p in a.parameters()) + 2 * 64 * 3 + 3
@@ -56,7 +57,7 @@ def test_two_encoders_of_one_sense_do_not_share_weights(data):
 
 
 def test_both_encoders_of_one_sense_hear_the_same_variation(data):
-    task = FusionTask(('sound', 'sound'), replace(WAYS[0], vary=1.), data['train'])
+    task = FusionTask(('sound', 'sound'), changed(WAYS[0].encoder, vary=1.), data['train'])
     loop = Loop(task, Budget(steps=1), Place(torch.device('cpu')))
     prepare(loop)
     batch = task.draw(loop)
@@ -172,7 +173,7 @@ def test_noise_leaves_the_other_half_and_can_be_none(data):
 def watched(monkeypatch, data):
     "A lab in which nothing is trained, and everyone says from what they would have learnt."
     seen = []
-    def train_fusion(inputs, train, dev, *more, **options): seen.append((inputs, train, dev)); return Fusion(inputs, WAYS[0], CLASSES).eval(), 0.
+    def train_fusion(inputs, train, dev, *more, **options): seen.append((inputs, train, dev)); return Fusion(inputs, WAYS[0].encoder, CLASSES).eval(), 0.
     def train_generators(train, *more, **options): seen.append(('generators', train)); return dict(picture=Echo(), sound=Mirror())
     monkeypatch.setattr(missing, 'train_fusion', train_fusion)
     monkeypatch.setattr(missing, 'train_generators', train_generators)
@@ -300,7 +301,7 @@ def test_gains_are_over_songs_and_seeds(data):
 
 def test_training_leaves_the_callers_randomness_alone(data):
     before = torch.get_rng_state()
-    missing.train_fusion(('sound',), data['train'], data['dev'], WAYS[0], 1)
+    missing.train_fusion(('sound',), data['train'], data['dev'], WAYS[0].encoder, 1)
     models = missing.train_generators(data['train'], encode=1, game=1)
     missing.reader(models['picture'], data['train'])
     assert torch.equal(torch.get_rng_state(), before)

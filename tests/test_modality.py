@@ -1,5 +1,4 @@
 "A modality is a value: one that no lesson knows of trains, is kept, loaded and made from."
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +12,11 @@ from avgen_nb.cmcgan import CMCGAN_GUIDED, load_cycle, round_trips, train_cycle
 from avgen_nb.judges import judge_for, judges_for, load_judge, save_judge, train_judge
 from avgen_nb.nets import PICTURE, SOUND, Decoder, Discriminator, Encoder, Modality, draw_numbers, modality_named, register_modality
 from avgen_nb.pairs import Pairs
-from avgen_nb.runs import evaluate_run, load_run
+from avgen_nb.runs import changed, evaluate_run, load_run
 
 CLASSES = ('flute', 'tuba', 'violin')
-SMALL = dict(width=2, batch=6, hidden=(8,), keep=(.8,), encoder_batch=12)
+SMALL = dict(hidden=(8,), keep=(.8,), batch=12)
+TINY = dict(width=2, batch=6)
 
 
 def vary_moves(x, generator, strength=1.):
@@ -86,7 +86,7 @@ def test_its_judge_is_trained_as_the_value_says_kept_and_loaded(move, data, tmp_
 
 
 def test_a_game_from_sound_to_it_is_trained_kept_loaded_and_made_from(move, data, tmp_path):
-    recipe = replace(S2I_C_GUIDED, name='S2M', target='move', plan=('8/2', '8/2'), **SMALL)
+    recipe = changed(S2I_C_GUIDED, name='S2M', target='move', encoder=SMALL | dict(plan=('8/2', '8/2')), game=TINY)
     run = train_run(recipe, data, tmp_path/'run', steps=3, budget='test', quiet=True)
     again, x = load_run(tmp_path/'run'), data['test'].batch(torch.arange(5)).sound
     assert again.source is SOUND and again.target is move and again.jury.modality == 'move'
@@ -98,14 +98,15 @@ def test_a_game_from_sound_to_it_is_trained_kept_loaded_and_made_from(move, data
 @pytest.mark.parametrize('turned', (False, True))
 def test_cmcgan_of_it_and_sound(move, data, tmp_path, turned):
     two = (SOUND, move) if turned else (move, SOUND)
-    recipe = replace(CMCGAN_GUIDED, plans=(('8/2',), ('4/2',)), match=(3., 5.), **SMALL)
+    recipe = changed(CMCGAN_GUIDED, encoder=SMALL | dict(plan=(('8/2',), ('4/2',))), game=TINY | dict(match=(3., 5.)))
     made = train_cycle(recipe, data, tmp_path/'run', steps=3, budget='test', quiet=True, two=two)
     again, batch = load_cycle(tmp_path/'run', two), data['test'].batch(torch.arange(5))
     assert set(made) == set(again) == {'sound', 'move'}
     for t, s in (('sound', 'move'), ('move', 'sound')):
         x = getattr(batch, s)
         assert torch.allclose(made[t].make(x, 1), again[t].make(x, 1), atol=1e-5) and again[t].make(x).shape == (5, *modality_named(t).shape)
-        assert again[t].recipe.plan == recipe.plans[[m.name for m in two].index(s)] and again[t].recipe.match == recipe.match[[m.name for m in two].index(t)]
+        at = [m.name for m in two].index
+        assert again[t].recipe.encoder.plan == recipe.encoder.plan[at(s)] and again[t].recipe.game.match == recipe.game.match[at(t)]
     assert [trip.walk.split(' → ')[0] for trip in round_trips(again, two)] == [m.name for m in two]
     assert round_trips(again, two)[0].make(getattr(batch, two[0].name)).shape == (5, *two[0].shape)
 

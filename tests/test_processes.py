@@ -1,7 +1,6 @@
 """Several processes train real tasks as one does with the same global batch: two on the CPU, with tiny nets and made-up pairs.
 Dropout draws otherwise in each process, so it is switched off wherever numbers are compared."""
 import json, os, signal, socket, subprocess, sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,18 +8,20 @@ import torch
 
 from avgen_nb import many
 from avgen_nb.cgan import CHEN_S2I, I2S_POSE_GUIDED, S2I_C_GUIDED, CrossModalGAN, EncoderTask, encoder_for
-from avgen_nb.cmcgan import CMCGAN, CMCGAN_GUIDED, HAO, crossing
+from avgen_nb.cmcgan import BOTH, CMCGAN, CMCGAN_GUIDED, HAO
 from avgen_nb.judges import Judge, JudgeTask, judge_for
 from avgen_nb.missing import FusionTask
 from avgen_nb.nets import MODALITIES, PICTURE, SOUND
 from avgen_nb.pairs import Pairs
 from avgen_nb.probes import PitchNet, PoseNet, ProbeTask
+from avgen_nb.runs import changed
 from avgen_nb.loop import seeded
 from avgen_nb.many import choose, fit
 
 ROOT = Path(many.__file__).parents[1]
 CLASSES = ('flute', 'tuba', 'violin')
-SMALL = dict(width=4, batch=12, hidden=(16,), keep=(1.,), norm=True, vary=1.)
+SMALL = dict(hidden=(16,), keep=(1.,), norm=True, vary=1., batch=12, plan=('8/2', '8/2'))
+TINY = dict(width=4, batch=12)
 quick = dict(device='cpu', precision='fp32', quiet=True, log_every=1, seed=3)
 
 
@@ -40,16 +41,16 @@ def without_dropout(net):
 
 
 def game(recipe, **more):
-    r, (a, b) = replace(recipe, plan=('8/2', '8/2'), encoder_batch=12, **SMALL), (MODALITIES[recipe.source], MODALITIES[recipe.target])
-    return CrossModalGAN(a, b, r, encoder_for(a, r, CLASSES), made_up_pairs(**more), encoder_for(b, r, CLASSES) if r.guide else None)
+    r, (a, b) = changed(recipe, encoder=SMALL, game=TINY), (MODALITIES[recipe.source], MODALITIES[recipe.target])
+    return CrossModalGAN(a, b, r, encoder_for(a, r.encoder, CLASSES), made_up_pairs(**more), encoder_for(b, r.encoder, CLASSES) if r.game.guide else None)
 
 
 def both_ways(recipe):
-    r = replace(recipe, plans=(('8/2', '8/2'),) * 2, **SMALL)
-    return CMCGAN(r, made_up_pairs(), {s: encoder_for(MODALITIES[s], r.way(s, t), CLASSES) for s, t in crossing(('picture', 'sound'))})
+    r = changed(recipe, encoder=SMALL | dict(plan=(('8/2', '8/2'),) * 2), game=TINY)
+    return CMCGAN(r, made_up_pairs(), {m.name: encoder_for(m, r.encoder_of(m), CLASSES) for m in BOTH})
 
 
-def encoder(modality, recipe): return EncoderTask(modality, replace(recipe, plan=('8/2', '8/2'), encoder_batch=12, **SMALL), made_up_pairs(by_class=True))
+def encoder(modality, recipe): return EncoderTask(modality, changed(recipe.encoder, **SMALL), made_up_pairs(by_class=True))
 
 
 TASKS = {
@@ -60,11 +61,11 @@ TASKS = {
     'S2I+guide': lambda: game(S2I_C_GUIDED),
     'I2S of poses': lambda: game(I2S_POSE_GUIDED),
     'CMCGAN': lambda: both_ways(HAO),
-    'CMCGAN+guide': lambda: both_ways(replace(CMCGAN_GUIDED, K=2)),
+    'CMCGAN+guide': lambda: both_ways(changed(CMCGAN_GUIDED, game=dict(K=2))),
     'judge': lambda: JudgeTask(without_dropout(Judge(1, CLASSES, 'sound', 4)), made_up_pairs(), batch=12),
     'probe of pose': lambda: ProbeTask(PoseNet(4), made_up_pairs(), batch=12),
     'probe of pitch': lambda: ProbeTask(without_dropout(PitchNet(8)), made_up_pairs(), batch=12),
-    'fusion': lambda: FusionTask(('picture', 'sound'), replace(S2I_C_GUIDED, plan=('8/2', '8/2'), encoder_batch=12, **SMALL), made_up_pairs()),
+    'fusion': lambda: FusionTask(('picture', 'sound'), changed(S2I_C_GUIDED.encoder, **SMALL), made_up_pairs()),
 }
 
 

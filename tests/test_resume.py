@@ -11,15 +11,16 @@ from avgen_nb.cmcgan import CMCGAN_GUIDED, train_cycle
 from avgen_nb.judges import Judge, JudgeTask
 from avgen_nb.missing import FusionTask
 from avgen_nb.nets import PICTURE, SOUND
+from avgen_nb.runs import Schedule, changed
 from avgen_nb.probes import PoseNet, ProbeTask
 from avgen_nb.files import nets_identity
 from avgen_nb.training import describe
 from test_processes import CLASSES, made_up_pairs
 
-SMALL = dict(width=4, batch=6, encoder_batch=6, hidden=(16,), keep=(.8,), norm=True, steps=dict(test=2), encoder_steps=dict(test=2))
-S2I = replace(RECIPES['S2I-C+guide'], plan=('8/2', '8/2'), **SMALL)
-POSE = replace(RECIPES['S2I-pose+guide'], plan=('8/2', '8/2'), **SMALL)
-BOTH = replace(CMCGAN_GUIDED, plans=(('8/2', '8/2'),) * 2, **SMALL)
+SMALL = dict(batch=6, hidden=(16,), keep=(.8,), norm=True, plan=('8/2', '8/2'), steps=Schedule(2, 2, 2))
+TINY = dict(width=4, batch=6, steps=Schedule(2, 2, 2))
+S2I, POSE = (changed(RECIPES[name], encoder=SMALL, game=TINY) for name in ('S2I-C+guide', 'S2I-pose+guide'))
+BOTH = changed(CMCGAN_GUIDED, encoder=SMALL | dict(plan=(('8/2', '8/2'),) * 2), game=TINY)
 
 
 def splits(change=lambda p: p): return {k: change(made_up_pairs()) for k in ('train', 'dev', 'test')}
@@ -37,17 +38,17 @@ def begin(train, recipe, out, change=lambda p: p, **options):
     return train(recipe, splits(change), out, budget='test', quiet=True, **options)
 
 
-@pytest.mark.parametrize('recipe, changed, says', [
+@pytest.mark.parametrize('recipe, other, says', [
     (S2I, dict(change=louder), 'data'), (S2I, dict(change=fewer), 'data'), (S2I, dict(seed=1), 'seed is 0, not 1'),
-    (S2I, dict(recipe=replace(S2I, match=1.)), 'recipe match is 300.0, not 1.0'), (S2I, dict(recipe=replace(S2I, mismatch=False)), 'recipe mismatch'),
-    (S2I, dict(recipe=replace(S2I, encoder_rate=.1)), 'encoder_rate is 0.001, not 0.1'), (S2I, dict(recipe=replace(S2I, average=.5)), 'average'),
+    (S2I, dict(recipe=changed(S2I, game=dict(match=1.))), 'recipe game match is 300.0, not 1.0'), (S2I, dict(recipe=changed(S2I, game=dict(mismatch=False))), 'recipe game mismatch'),
+    (S2I, dict(recipe=changed(S2I, encoder=dict(rate=.1))), 'recipe rate is 0.001, not 0.1'), (S2I, dict(recipe=changed(S2I, game=dict(average=.5))), 'average'),
     (POSE, dict(only='tuba'), r"only is \['violin'\], not \['tuba'\]"), (BOTH, dict(change=louder), 'data'), (BOTH, dict(seed=1), 'seed is 0, not 1'),
-    (BOTH, dict(recipe=replace(BOTH, cycle=0.)), 'recipe cycle is 10.0, not 0.0')])
-def test_another_run_is_refused(recipe, changed, says, tmp_path, recwarn):
+    (BOTH, dict(recipe=changed(BOTH, game=dict(cycle=0.))), 'recipe game cycle is 10.0, not 0.0')])
+def test_another_run_is_refused(recipe, other, says, tmp_path, recwarn):
     train, only = (train_cycle if recipe is BOTH else train_run), dict(only='violin') if recipe is POSE else {}
     begin(train, recipe, tmp_path, **only)
     with pytest.raises(ValueError, match=f'is of another run: its .*{says}') as e:
-        begin(train, **dict(recipe=recipe, out=tmp_path, resume=True, steps=4) | only | changed)
+        begin(train, **dict(recipe=recipe, out=tmp_path, resume=True, steps=4) | only | other)
     assert '\n' not in str(e.value) and len(str(e.value)) < 500 and not [w for w in recwarn if 'trying' in str(w.message)]
 
 
@@ -67,23 +68,23 @@ def test_more_minutes_do_not_train_the_encoders_of_a_game_that_has_begun(tmp_pat
 
 def test_shared_encoders_have_learnt_from_the_same_songs(tmp_path):
     begin(train_run, S2I, tmp_path/'one', encoders=tmp_path/'encoders')
-    begin(train_run, replace(S2I, name='other', match=1.), tmp_path/'two', encoders=tmp_path/'encoders')
+    begin(train_run, changed(S2I, name='other', game=dict(match=1.)), tmp_path/'two', encoders=tmp_path/'encoders')
     with pytest.raises(ValueError, match='encoders/encoder-sound/.* is of another run: its data'):
         begin(train_run, S2I, tmp_path/'three', louder, encoders=tmp_path/'encoders')
 
 
 def test_what_decides_a_result_is_told():
     "Everything that is changed here changes what the task says of itself."
-    tasks = dict(encoder=lambda p, r: EncoderTask(SOUND, r, p), autoencoder=lambda p, r: AutoencoderTask(SOUND, r, p), fusion=lambda p, r: FusionTask(('sound',), r, p),
-                 judge=lambda p, r: JudgeTask(Judge(1, CLASSES, 'sound', r.width), p, r.encoder_batch), probe=lambda p, r: ProbeTask(PoseNet(4), p, r.encoder_batch))
+    tasks = dict(encoder=lambda p, r: EncoderTask(SOUND, r.encoder, p), autoencoder=lambda p, r: AutoencoderTask(SOUND, r.encoder, p), fusion=lambda p, r: FusionTask(('sound',), r.encoder, p),
+                 judge=lambda p, r: JudgeTask(Judge(1, CLASSES, 'sound', r.game.width), p, r.encoder.batch), probe=lambda p, r: ProbeTask(PoseNet(4), p, r.encoder.batch))
     for name, make in tasks.items():
         pairs = made_up_pairs()
         same, again = (describe(make(p, S2I)) for p in (pairs, made_up_pairs()))
         assert same == again and same['data'] == pairs.identity, name
-        assert describe(make(louder(pairs), S2I)) != same != describe(make(pairs, replace(S2I, encoder_batch=3, width=8))), name
+        assert describe(make(louder(pairs), S2I)) != same != describe(make(pairs, changed(S2I, encoder=dict(batch=3), game=dict(width=8)))), name
 
 
 def test_two_games_of_one_recipe_are_two():
-    a, b = (cgan.CrossModalGAN(SOUND, PICTURE, r, cgan.encoder_for(SOUND, r, CLASSES), made_up_pairs()) for r in [replace(CHEN_S2I, **SMALL)] * 2)
+    a, b = (cgan.CrossModalGAN(SOUND, PICTURE, r, cgan.encoder_for(SOUND, r.encoder, CLASSES), made_up_pairs()) for r in [changed(CHEN_S2I, encoder=SMALL, game=TINY)] * 2)
     assert describe(a)['encoder'] != describe(b)['encoder'], 'another encoder'
     assert describe(SquareGAN(SOUND, PICTURE, a.recipe, a.E, a.pairs))['task'] != describe(a)['task']
