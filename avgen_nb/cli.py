@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'HELP', 'Parser', 'frame_size', 'positive', 'seed_number', 'demo_options', 'demo', 'export_options',
-           'export', 'share', 'prepare_options', 'prepare', 'data_options', 'data_of', 'train_options', 'train',
+           'export', 'proportion', 'prepare_options', 'prepare', 'data_options', 'data_of', 'train_options', 'train',
            'check_run_folder', 'files_options', 'files', 'readable', 'count', 'evaluate_options', 'evaluate',
            'check_split', 'data_name', 'make_parser', 'say', 'main']
 
@@ -78,7 +78,7 @@ def export(args):
     print(f'{n:,} pairs in {args.dir}')
 
 # %% ../nbs/93_cli.ipynb #0000000f
-def share(text):  # such as '0.26'
+def proportion(text):  # such as '0.26'
     "A number from 0 to 1."
     try: value = float(text)
     except ValueError: value = -1
@@ -91,18 +91,18 @@ def prepare_options(p):
     p.add_argument('--out', metavar='STORE',
                    help="where to: a new or empty folder, or a store (default: one in the user's cache folder, which --data DIR finds)")
     p.add_argument('--size', type=positive(int), default=64, metavar='N', help='pixels of a picture\'s side (default: 64)')
-    p.add_argument('--across', type=share, default=.5, metavar='X',
+    p.add_argument('--across', type=proportion, default=.5, metavar='X',
                    help='where the square is cut from a frame: 0 left, 0.5 centre, 1 right (default: 0.5)')
-    p.add_argument('--max-bad', type=share, default=.01, metavar='X',
+    p.add_argument('--max-bad', type=proportion, default=.01, metavar='X',
                    help='share of bad or unpaired files above which to stop (default: 0.01)')
     p.add_argument('--workers', type=positive(int), metavar='N', help='processes (default: one a core)')
 
 def prepare(args):
-    "Read a data set once into a store that opens at once (`store.prepare`); a run that was cut off goes on."
+    "Read a data set once into a store that opens at once (`store.prepare_store`); a run that was cut off goes on."
     from avgen_nb.folders import Report
-    from avgen_nb.store import prepare
+    from avgen_nb.store import prepare_store
     report = Report()
-    store = prepare(args.dir, args.out, args.size, args.across, args.max_bad, args.workers, report=report)
+    store = prepare_store(args.dir, args.out, args.size, args.across, args.max_bad, args.workers, report=report)
     print(f'{report.read:,} pairs in {store}; {len(report.bad)} bad or unpaired files, named in {store/"report.json"}')
 
 # %% ../nbs/93_cli.ipynb #00000012

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BUDGETS', 'HEAD', 'seed_rows', 'gain_row', 'verdicts', 'Effort', 'thin', 'judged_by', 'taken_for', 'waves_of', 'kept',
-           'Experiment', 'run_all', 'claim', 'run_budget', 'budgets_in', 'longest', 'merged', 'line_of', 'ledger_line',
-           'ledger', 'assumptions']
+           'Experiment', 'run_all', 'claim_folder', 'run_budget', 'budgets_in', 'longest', 'merged', 'line_of',
+           'ledger_line', 'ledger', 'assumptions']
 
 # %% ../nbs/19_experiments.ipynb #19e10005
 import argparse, hashlib, json
@@ -181,7 +181,7 @@ def run_all(
     return rows
 
 # %% ../nbs/19_experiments.ipynb #19e10032
-def claim(
+def claim_folder(
     out,      # folder of experiments
     module,   # whose, as in 'chen'
     facts,    # what decides their rows, as JSON says it
@@ -216,7 +216,7 @@ def run_budget(
     data = {} if a.list else open_data(**opened)
     wanted = [e for e in experiments(data, effort, out, opened) if any(part in e.name for part in a.only.split(','))]
     if a.list: print(*(e.name for e in wanted), sep='\n'); return 0
-    claim(out, module, dict(effort=asdict(effort), data={k: p.identity for k, p in data.items()}))
+    claim_folder(out, module, dict(effort=asdict(effort), data={k: p.identity for k, p in data.items()}))
     print(f'{len(run_all(wanted, out, lambda s: print(s, flush=True)))} rows in {out}/rows.jsonl')
     return 0
 

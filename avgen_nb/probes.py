@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['REACH', 'KINDS', 'FIGURES', 'reach', 'by_song', 'movement', 'cross_sums', 'correlation', 'pose_correlation',
            'plain_sums', 'plain_correlation', 'bootstrap', 'share_of', 'shake_points', 'centre_of', 'PoseNet',
-           'PitchNet', 'midi_of', 'known', 'ProbeTask', 'Probe', 'read_pairs', 'train_probe', 'save_probe',
+           'PitchNet', 'midi_of', 'where_known', 'ProbeTask', 'Probe', 'read_pairs', 'train_probe', 'save_probe',
            'load_probe', 'kept_probe', 'probe_for', 'pose_error', 'pitch_error', 'shuffled', 'extent', 'mean_sums',
            'in_picture', 'in_body', 'following', 'over_songs', 'heard', 'figure', 'score_read', 'score_probe',
            'score_pose', 'score_pitch', 'linear_readout']
@@ -179,9 +179,9 @@ def midi_of(logits  # (N, 128)
     return (weight * near).sum(1) / weight.sum(1)
 
 # %% ../nbs/16_probes.ipynb #00000030
-def known(pairs,  # Pairs
-          truth   # 'keypoints' or 'pitch'
-         ):       # Pairs
+def where_known(pairs,  # Pairs
+                truth   # 'keypoints' or 'pitch'
+               ):       # Pairs
     "The pairs whose truth is known and not nan."
     if truth not in pairs.truth:
         raise ValueError(f'these pairs do not say their {truth}; probes need a world whose truth is known, such as orchestra_pairs()')
@@ -192,7 +192,7 @@ class ProbeTask(Supervised):
     "What `fit` needs to train a probe."
     averaged = ('probe',)
     def __init__(self, net, pairs, batch=64, lr=3e-3):
-        self.net, self.pairs, self.batch, self.lr = net, known(pairs, net.truth), batch, lr
+        self.net, self.pairs, self.batch, self.lr = net, where_known(pairs, net.truth), batch, lr
         self.nets = dict(probe=net)
         self.optimizers = dict(probe=torch.optim.AdamW(net.parameters(), lr, weight_decay=.02))
     def describe(self):
@@ -380,7 +380,7 @@ def score_probe(run,       # what `load_run` gives, or any object with source, t
     "How much of the truth is in what a model makes; rests do not count."
     if probe.modality != run.target.name:
         raise ValueError(f'this probe reads {probe.modality}s, the run makes {run.target.name}s: give the other probe')
-    pairs = known(known(pairs, 'pitch'), probe.truth)
+    pairs = where_known(where_known(pairs, 'pitch'), probe.truth)
     given, meta = pairs.over(lambda batch: getattr(batch, run.source.name)), getattr(run, 'meta', {})
     found = probe.read(run.make(given, seed))
     context = dict(direction=f'{run.source.name} → {run.target.name}', **{k: meta.get(k) for k in ('seed', 'steps', 'minutes')}) | context

@@ -602,14 +602,14 @@ def test_a_full_disk_under_a_sound_or_a_model(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_under_a_store_names_it(tmp_path, monkeypatch):
-    from avgen_nb.store import prepare
+    from avgen_nb.store import prepare_store
     root = write_world(tmp_path / 'world')
     monkeypatch.setattr(os, 'fsync', full)
-    with pytest.raises(OSError) as e: prepare(root, tmp_path / 'store', progress=False, workers=0)
+    with pytest.raises(OSError) as e: prepare_store(root, tmp_path / 'store', progress=False, workers=0)
     assert e.value.errno == errno.ENOSPC and e.value.filename.startswith(str(tmp_path / 'store'))
     assert not [p for p in (tmp_path / 'store').iterdir() if p.name.startswith('.')]
     monkeypatch.undo()
-    assert len(load_urmp(prepare(root, tmp_path / 'store', progress=False, workers=0))) == 3, 'once there is room it goes on'
+    assert len(load_urmp(prepare_store(root, tmp_path / 'store', progress=False, workers=0))) == 3, 'once there is room it goes on'
 
 
 def test_a_full_disk_under_the_cache_is_a_warning(tmp_path, monkeypatch):

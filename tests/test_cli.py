@@ -180,7 +180,7 @@ def test_demo_and_export_are_thin(monkeypatch, tmp_path, capsys):
 def test_prepare_is_thin(monkeypatch, capsys):
     seen = []
     def fake(*a, report): seen.append(a); report.read = 1234; return Path('S')
-    monkeypatch.setattr('avgen_nb.store.prepare', fake)
+    monkeypatch.setattr('avgen_nb.store.prepare_store', fake)
     assert cli.main(['prepare', 'D']) == cli.main('prepare D --out S --size 128 --across .26 --max-bad .05 --workers 2'.split()) == 0
     assert seen == [('D', None, 64, .5, .01, None), ('D', 'S', 128, .26, .05, 2)] and '1,234 pairs in S; 0 bad' in capsys.readouterr().out
 

@@ -118,8 +118,35 @@ def test_no_modality_branches_in_exports(path):
 
 
 MODULES = sorted(f for f in (ROOT/'avgen_nb').glob('*.py') if not f.stem.startswith('_'))
+SHARED = dict(main='a module\'s own command line', experiments='what a paper\'s command line runs',
+              fit='`many.fit` is `training.fit` with the other processes', choose='`many.choose` is `training.choose` with the other processes')
 SEEDS_ALL = ('torch.manual_seed', 'torch.random.manual_seed', 'torch.seed', 'torch.default_generator.manual_seed', 'torch.cuda.manual_seed',
              'torch.cuda.manual_seed_all', 'np.random.seed', 'random.seed')
+
+
+def defined(text):
+    "The public names that a module defines at its top level."
+    for node in ast.parse(text).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)): found = [node.name]
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found = [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+        else: found = []
+        yield from (n for n in found if n[0] != '_')
+
+
+def test_what_defines_a_name_is_found():
+    text = 'import a\nfrom b import c\nD: int = 1\nE, F = 2, 3\ng.h = 4\n_i = 5\ndef j(): k = 6\nclass L:\n    def m(self): pass'
+    assert list(defined(text)) == ['D', 'E', 'F', 'j', 'L']
+
+
+def test_a_name_means_one_thing():
+    homes = {}
+    for path in MODULES:
+        for name in set(defined(path.read_text(encoding='utf-8'))): homes.setdefault(name, []).append(path.stem)
+    twice = {name: where for name, where in homes.items() if len(where) > 1}
+    assert not {n: where for n, where in twice.items() if n not in SHARED}, 'one name for one thing in the whole package'
+    assert set(SHARED) == set(twice), 'names that are defined once need no leave'
 
 
 def leaks(tree, inside=False):
