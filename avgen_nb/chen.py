@@ -23,7 +23,7 @@ from .cgan import PAPER, S2I_POSE_GUIDED, Generator, finish_run, game_pairs, ste
 from .judges import balanced_accuracy, ceiling_of, chance, in_parts, judge_for, majority
 from .metrics import Row, device_name
 from .runs import evaluate_run, load_run, meta_of, of_instrument, open_data, over
-from .experiments import Effort, Experiment, judged_by, kept, longest, run_budget, seed_rows, taken_for, thin, waves_of
+from .experiments import Effort, Experiment, judged_by, longest, run_budget, seed_rows, taken_for, thin, trained_once, waves_of
 from .nets import CHEN_PICTURE, CHEN_SOUND, PICTURE, SOUND, Decoder, Modality, modality_named
 from .probes import probe_for, score_probe
 from .rating import PAPER_MEANS
@@ -178,7 +178,7 @@ def encoder_for_system(
     with seeded(seed): task = teach(modality, recipe, data['train'])
     options = dict(steps=steps, seed=seed, quiet=True) | options
     train = lambda out: train_encoder(modality, recipe, data, out, teach, resume=out is not None, **options)
-    return kept(shelf, describe(task) | dict(steps=steps, seed=seed), task.nets['E'], train)
+    return trained_once(shelf, describe(task) | dict(steps=steps, seed=seed), task.nets['E'], train)
 
 # %% ../nbs/21_chen.ipynb #0000003a
 def train_system(
