@@ -56,6 +56,18 @@ def test_first_cells(path):
         assert '**Runs on**' in ''.join(source(c) for c in cells[:5])
 
 
+@each_lesson
+def test_an_opening_says_how_long_what_before_and_what_for(path):
+    opening = next(source(c) for c in read(path)['cells'] if '**Runs on**' in source(c))
+    line, rest = opening.split('\n', 1)
+    assert re.search(r'\d+ (?:second|minute)|(?:few|half a|a|under a) (?:second|minute)', line.split('**To study**')[0]), 'how long it runs'
+    assert re.search(r'\*\*To study\*\*: \d+ minutes\. \*\*Read before\*\*: (?:lessons? \W?\d\d|nothing)', line), 'how long to study, and what to have read'
+    order, own = [p.name.partition('_')[0] for p in LESSONS], path.name.partition('_')[0]
+    assert all(n in order and n < own for n in re.findall(r'\b(\d\d[a-z]?)\b', line.split('**Read before**')[1])), 'earlier lessons'
+    skills = re.match(r'\s*After this lesson you can:\n+((?:- .+\n?)+)', rest)
+    assert skills and len(skills[1].strip().split('\n')) >= 2, 'what you will be able to do at the end'
+
+
 @each
 def test_saved_state_is_clean(path):
     nb = read(path)
