@@ -117,6 +117,8 @@ def few_seeds(k): # how many trained models
     "What the deviations of k redrawn models are stretched by: their bootstrap's variance is (k - 1)/k of what it should be."
     return math.sqrt(k / (k - 1)) if k > 1 else 1.
 
+
+# %% ../nbs/14_judges.ipynb #8e73c2ec
 def song_interval(true,    # (N,) class of each item
                   pred,    # (N,) class the judge named
                   songs,   # (N,) song each item comes from
@@ -270,6 +272,8 @@ def judge_labels(judge,   # Judge
     if unknown: raise ValueError(f"the judge does not know {', '.join(unknown)}; it knows {', '.join(judge.classes)}")
     return torch.tensor([judge.classes.index(c) for c in classes])[torch.as_tensor(labels).cpu()]
 
+
+# %% ../nbs/14_judges.ipynb #a16b23d2
 def ceiling_of(judge,     # a Judge
                pairs,     # Pairs of songs it has not met
                only=None, # names that may be answered
@@ -351,6 +355,8 @@ def package_judge(modality  # 'picture' or 'sound'
     "The judge of the built-in world, default size, which comes with the package."
     return load_judge(str(judge_file(modality)))
 
+
+# %% ../nbs/14_judges.ipynb #9a3a08df
 def world_judge(modality,  # a Modality, or its name
                 pairs      # dict(train=, test=) of Pairs
                ):          # Judge, or None

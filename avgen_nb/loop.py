@@ -317,6 +317,8 @@ def home_of(
     "Where its weights are."
     return next((x.device for x in (*net.parameters(), *net.buffers())), torch.device('cpu'))
 
+
+# %% ../nbs/11b_loop.ipynb #c372b58a
 @contextlib.contextmanager
 def at_work(
     task,   # a task of `fit`

@@ -62,6 +62,8 @@ def write_json(path, value):
     except OSError as e: raise OSError(e.errno, e.strerror, str(path)) from None
     finally: part.unlink(missing_ok=True)
 
+
+# %% ../nbs/06_store.ipynb #9a132964
 def fresh(store, want):  # folder, what `wanted` gives
     "Is this store finished, and of just this tree, code, size and crop?"
     have = read_json(store / 'store.json')
@@ -145,6 +147,8 @@ def room(store, rows, size):  # folder, rows to come, pixels
         raise ValueError(f'{store}: the disk has {free/1e9:.2f} GB free and the store needs {need/1e9:.2f}; '
                          'make room or give another folder.')
 
+
+# %% ../nbs/06_store.ipynb #71a3d8c2
 @contextlib.contextmanager
 def locked(store):
     "Only one process writes a store; the lock goes with the process, however that ends."
@@ -226,6 +230,8 @@ def open_store(folder, report, size=None, across=None):  # Report, filled on the
     read_report(folder, report, Path(meta['tree']))
     return tuple(meta['classes']), arrays
 
+
+# %% ../nbs/06_store.ipynb #fa2fc617
 def read_store(folder):
     "What store.json says, if it can be trusted to say it."
     meta = read_json(folder / 'store.json')
