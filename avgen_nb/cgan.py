@@ -7,7 +7,7 @@ __all__ = ['LOSSES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUID
            'CHEN_S2I_POSE', 'CHEN_I2S_POSE', 'POSE', 'S2I_POSE_GUIDED', 'I2S_POSE_GUIDED', 'PAPER', 'mismatched',
            'gan_cls_d', 'gan_cls_g', 'hinge_d', 'hinge_g', 'GameRecipe', 'MatchingRecipe', 'Recipe', 'encoder_for',
            'pitch_in', 'naming_loss', 'EncoderTask', 'train_encoder', 'phi_of', 'CrossModalGAN', 'Generator',
-           'recipe_named', 'played', 'train_encoders', 'train_run', 'finish_run', 'nets_of', 'generator_of']
+           'recipe_named', 'game_pairs', 'train_encoders', 'train_run', 'finish_run', 'nets_of', 'generator_of']
 
 # %% ../nbs/20_cgan.ipynb #00000004
 import math
@@ -346,7 +346,7 @@ def recipe_named(name):
     return RECIPES[name]
 
 # %% ../nbs/20_cgan.ipynb #0000004f
-def played(recipe, pairs, only=None):
+def game_pairs(recipe, pairs, only=None):
     "The pairs that a game is played with: a pose-oriented one wants those of one instrument, `only`, any other those of several."
     pose = recipe.game.wrong == 'pose'
     if pose and only is None:
@@ -390,7 +390,7 @@ def train_run(
 ):
     "Train the encoders, then the game; leaves a folder that `load_run` reads."
     recipe, out = recipe_named(recipe), Path(out)
-    train = played(recipe, data['train'], only)
+    train = game_pairs(recipe, data['train'], only)
     source, target = modality_named(recipe.source), modality_named(recipe.target)
     wanted = {m: recipe.encoder_of(m) for m in ([source, target] if recipe.game.guide else [source])}
     first = 0 if resume and checkpoints(out/'game') else minutes and .4 * minutes   # a game that has begun keeps its encoders

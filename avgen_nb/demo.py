@@ -137,10 +137,13 @@ def enlarged(image,             # uint8 (H, W, 3)
 # %% ../nbs/92_demo.ipynb #00000044
 PICTURE.add(read=read_given_picture,      # path → (1, *shape) in [-1, 1]
             write=write_made_picture,     # (1, *shape), path without suffix → the file to look at
+            given=SOUND,                  # what `avgen picture` makes it of
             made='drawn', met='seen',     # what was done to make it, and to take it in
             endings=PICTURES,             # of the files that a folder is searched for
-            packaged='I2S+guide')         # the model that takes it where there is no other
-SOUND.add(read=read_given_sound, write=write_made_sound, made='made', met='heard', endings=SOUNDS, packaged='S2I-C+guide')
+            writes=('.png',),             # endings of the files that `write` writes
+            packaged='S2I-C+guide')       # the model that makes it where there is no other
+SOUND.add(read=read_given_sound, write=write_made_sound, given=PICTURE, made='made', met='heard', endings=SOUNDS,
+          writes=('.wav', '.png'), packaged='I2S+guide')
 
 
 # %% ../nbs/92_demo.ipynb #00000047
@@ -156,13 +159,15 @@ class Made:
 # %% ../nbs/92_demo.ipynb #00000048
 def free_stem(folder: Path,  # where the results go
               given,         # the file they come from
-              taken: set):   # paths that may not be written: inputs, and results of this call
+              taken: set,    # paths that may not be written: inputs, and results of this call
+              writes: tuple): # endings of the files to write
     "A path without suffix, named like the file; -2, -3 … if another file has that name."
     stem, n = folder/Path(given).stem, 1
-    while any(os.path.realpath(f'{stem}{end}') in taken for end in ('.png', '.wav')):
+    files = lambda stem: {os.path.realpath(f'{stem}{end}') for end in writes}
+    while files(stem) & taken:
         n += 1
         stem = folder/f'{Path(given).stem}-{n}'
-    taken |= {os.path.realpath(f'{stem}{end}') for end in ('.png', '.wav')}
+    taken |= files(stem)
     return stem
 
 # %% ../nbs/92_demo.ipynb #ec9806c8
@@ -194,7 +199,7 @@ def make_from_files(paths,          # files of what the run takes
     out.mkdir(parents=True, exist_ok=True)
     taken = {os.path.realpath(p) for p in paths}
     for path in paths:
-        try: yield make_from_file(path, run, free_stem(out, path, taken), seed)
+        try: yield make_from_file(path, run, free_stem(out, path, taken, run.target.writes), seed)
         except ValueError as e: yield Made(str(path), problem=str(e))
         except OSError as e:
             if e.errno in (errno.ENOSPC, errno.EDQUOT): raise   # the disk is full: no other file would fare better
@@ -411,34 +416,40 @@ def run_demo(out='demo',           # folder for index.html, results.jsonl and ru
 # %% ../nbs/92_demo.ipynb #00000076
 PLACES = ('runs', 'demo/runs')   # where runs are looked for
 
-def newest_run(source: str,             # what it shall take: 'sound' or 'picture'
+def newest_run(target,                  # a Modality that can be written, or its name
                places: tuple = PLACES): # folders of runs
-    "The newest trained run of one direction, or None."
+    "The newest trained run that makes a modality of what is usually given, or None."
     from avgen_nb.runs import load_run
+    target = modality_named(target)
     models = [m for place in places for m in Path(place).glob('*/model.safetensors')]
     for model in sorted(models, key=lambda m: m.stat().st_mtime, reverse=True):
         run = load_run(model.parent)
-        if run.source.name == source: return run
+        if (run.source.name, run.target.name) == (target.given.name, target.name): return run
 
-def packaged_run(source):  # what it shall take: 'sound' or 'picture'
-    "The model of one direction that comes with the package."
+def packaged_run(target):  # a Modality
+    "The model that comes with the package and makes a modality."
     from avgen_nb.runs import shipped
-    name = modality_named(source).packaged
-    warnings.warn(f'no run of your own in {" or ".join(PLACES)}: using the {name} that comes with the package.')
-    return shipped(name)
+    where = ' or '.join(PLACES)
+    if not hasattr(target, 'packaged'):
+        raise ValueError(f'no run in {where} makes a {target.name} of a {target.given.name}; give one with --model.')
+    warnings.warn(f'no run of your own in {where}: using the {target.packaged} that comes with the package.')
+    return shipped(target.packaged)
+
 
 # %% ../nbs/92_demo.ipynb #00000077
-def run_for(source: str,         # what is given: 'sound' or 'picture'
+def run_for(target,              # what shall be made: a Modality that can be written, or its name
             folder: str = None): # of a run or of a training with two, or a model of the package; none: the newest that fits
-    "A trained run that takes a modality: the one named, or the newest, or the one that comes with the package."
+    "A trained run that makes a modality: the one named, or the newest, or the one that comes with the package."
     from avgen_nb.runs import load_run, part_of, shipped_folder, shipped_names
-    if folder is None: return newest_run(source) or packaged_run(source)
+    target = modality_named(target)
+    if folder is None: return newest_run(target) or packaged_run(target)
     place = Path(folder) if Path(folder).is_dir() else shipped_folder(folder)
     if not place:
         raise ValueError(f'{folder} is no folder of a run and no model of the package; '
                          f'give --model a folder such as runs/S2I-C+guide, or one of {", ".join(shipped_names())}.')
-    run = load_run(part_of(place, source))
-    if run.source.name != source:
-        raise ValueError(f'{folder} takes a {run.source.name} and makes a {run.target.name}, but a {source} was given; '
+    run = load_run(part_of(place, target.given.name))
+    if run.target.name != target.name:
+        raise ValueError(f'{folder} takes a {run.source.name} and makes a {run.target.name}, but a {target.name} was wanted; '
                          f'use `avgen {run.target.name}`.')
     return run
+

@@ -66,6 +66,8 @@ def read_tensors(
         raise ValueError(f'{path} was damaged after it was written: its SHA-256 differs')
     return tensors, json_object(path, header.get('meta', ''))
 
+
+# %% ../nbs/11_files.ipynb #11f11e02
 def json_object(
     path,      # the file that says it
     text: str
@@ -218,6 +220,8 @@ def flattened(
     named = ((before + k, v) for k, v in told.items())
     return {a: b for k, v in named for a, b in (flattened(v, k + ' ') if isinstance(v, dict) else {k: v}).items()}
 
+
+# %% ../nbs/11_files.ipynb #11f11e05
 def check_told(
     path,         # of a checkpoint
     theirs: dict, # what its run told

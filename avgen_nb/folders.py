@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SMALLEST', 'SOUNDS', 'PICTURES', 'SIDES', 'to_rgb', 'square', 'read_picture', 'open_picture', 'Report', 'read_all',
            'folder_at', 'class_files', 'decibels', 'onset', 'window_starts', 'read_recording', 'windows_at',
-           'split_files', 'pitch_key', 'read_sounds', 'read_pictures', 'pair_by_class', 'known', 'pictures_in',
+           'split_files', 'pitch_key', 'read_sounds', 'read_pictures', 'pair_by_class', 'check_classes', 'pictures_in',
            'pictures_of', 'split_songs', 'file_key', 'load_class_folders', 'check_fractions', 'check_learnable',
            'side_of']
 
@@ -258,8 +258,8 @@ def pair_by_class(pictures,        # uint8 (P, 3, size, size)
 # %% ../nbs/04b_folders.ipynb #00000038
 SIDES = ('train', 'dev', 'test')
 
-def known(classes,  # wanted names
-          shown):   # names for which there are pictures
+def check_classes(classes,  # wanted names
+                  shown):   # names for which there are pictures
     "Stop, naming the class, if one has sounds but no pictures."
     for c in classes:
         if c not in shown:
@@ -268,7 +268,7 @@ def known(classes,  # wanted names
 def pictures_in(folder, classes, fractions, key, seed, report, size, across, workers):
     "dict of side → (pictures, labels), from a folder of class folders."
     files = class_files(folder, PICTURES)
-    known(classes, files)
+    check_classes(classes, files)
     for c in files:
         if c not in classes:
             raise ValueError(f'Class {c!r} has pictures but no sounds; add sounds or remove {Path(folder) / c}.')
@@ -287,7 +287,7 @@ def pictures_of(pairs,     # Pairs, or dict of side → Pairs
     if isinstance(pairs, Pairs): pairs = split_songs(pairs, fractions, seed)
     out = {}
     for s, p in pairs.items():
-        known(classes, p.classes)
+        check_classes(classes, p.classes)
         p = p.only(classes)
         used = p.picture_of.unique()
         out[s] = p.pictures[used].cpu(), p.picture_labels[used].cpu()

@@ -6,8 +6,8 @@
 __all__ = ['SHAPE', 'recalls', 'balanced_accuracy', 'chance', 'majority', 'confusion', 'show_confusion', 'song_units',
            'song_draws', 'lone_songs', 'few_seeds', 'song_interval', 'paired_interval', 'Residual', 'ResidualNet',
            'in_parts', 'Judge', 'JudgeTask', 'warm_cosine', 'answers', 'one_of', 'judge_labels', 'ceiling_of',
-           'train_judge', 'save_judge', 'load_judge', 'outline', 'same_outline', 'kept_judge', 'judge_file',
-           'package_judge', 'world_judge', 'judge_for', 'judges_for']
+           'train_judge', 'save_judge', 'load_judge', 'outline', 'same_outline', 'judge_file', 'package_judge',
+           'world_judge', 'judge_for', 'judges_for']
 
 # %% ../nbs/14_judges.ipynb #00000004
 import math, warnings
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from .nets import PICTURE, SOUND, modality_named
-from .cache import cache_folder, code_hash, keep
+from .cache import cache_folder, code_hash, kept
 from .files import load_nets, save_nets
 from .loop import Supervised
 from .many import everywhere, fit
@@ -117,6 +117,8 @@ def few_seeds(k): # how many trained models
     "What the deviations of k redrawn models are stretched by: their bootstrap's variance is (k - 1)/k of what it should be."
     return math.sqrt(k / (k - 1)) if k > 1 else 1.
 
+
+# %% ../nbs/14_judges.ipynb #8e73c2ec
 def song_interval(true,    # (N,) class of each item
                   pred,    # (N,) class the judge named
                   songs,   # (N,) song each item comes from
@@ -270,6 +272,8 @@ def judge_labels(judge,   # Judge
     if unknown: raise ValueError(f"the judge does not know {', '.join(unknown)}; it knows {', '.join(judge.classes)}")
     return torch.tensor([judge.classes.index(c) for c in classes])[torch.as_tensor(labels).cpu()]
 
+
+# %% ../nbs/14_judges.ipynb #a16b23d2
 def ceiling_of(judge,     # a Judge
                pairs,     # Pairs of songs it has not met
                only=None, # names that may be answered
@@ -342,11 +346,6 @@ def same_outline(a, b, tolerance=1e-3):  # of the means, where [-1, 1] is all th
     return bool(np.allclose(a['means'], b['means'], atol=tolerance, rtol=0))
 
 # %% ../nbs/14_judges.ipynb #0000003a
-def kept_judge(path):
-    "The judge in a file, or None if there is none or it is broken: then it is trained anew."
-    try: return load_judge(path)
-    except ValueError: return None
-
 def judge_file(name):  # of a modality
     "Where the package has its judge, if it has one."
     return Path(str(files('avgen_nb')/'models'/'judges'/f'{name}.safetensors'))
@@ -356,6 +355,8 @@ def package_judge(modality  # 'picture' or 'sound'
     "The judge of the built-in world, default size, which comes with the package."
     return load_judge(str(judge_file(modality)))
 
+
+# %% ../nbs/14_judges.ipynb #9a3a08df
 def world_judge(modality,  # a Modality, or its name
                 pairs      # dict(train=, test=) of Pairs
                ):          # Judge, or None
@@ -383,12 +384,12 @@ def judge_for(modality,    # a Modality, or its name
     settings = [code_hash('judges', 'nets', 'sound', 'loop', 'training'), modality.name, steps or modality.judge_steps, seed]
     key = '-'.join(map(str, settings + [p.identity[:8] for p in pairs.values()]))
     path = cache_folder() / f'judge-{key}.safetensors'
-    kept = kept_judge(path) if cache else None
-    if everywhere(kept is not None): return kept.to(pairs['train'].device)
-    judge = train_judge(modality, pairs['train'], pairs.get('dev'), steps, seed=seed, quiet=quiet)
-    judge.meta['ceiling'] = ceiling_of(judge, pairs['test'])
-    if cache: keep(lambda: save_judge(judge, path), path)
-    return judge
+    def make():
+        judge = train_judge(modality, pairs['train'], pairs.get('dev'), steps, seed=seed, quiet=quiet)
+        judge.meta['ceiling'] = ceiling_of(judge, pairs['test'])
+        return judge
+    write = lambda path, judge: save_judge(judge, path)
+    return kept(path if cache else None, load_judge, make, write, everywhere).to(pairs['train'].device)
 
 # %% ../nbs/14_judges.ipynb #0000003d
 def judges_for(pairs,                   # dict(train=, dev=, test=) of Pairs

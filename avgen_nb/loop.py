@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['cloud_nets', 'seeded', 'CloudGAN', 'pick_device', 'fast_bf16', 'fast_fp16', 'pick_precision', 'Budget', 'Stopped',
            'Losses', 'average_into', 'Place', 'Chance', 'descend', 'Loop', 'read_clock', 'Supervised', 'home_of',
-           'at_work', 'prepare']
+           'at_work', 'place_nets']
 
 # %% ../nbs/11b_loop.ipynb #7fd8f1c5
 import contextlib, copy, math, time
@@ -317,6 +317,8 @@ def home_of(
     "Where its weights are."
     return next((x.device for x in (*net.parameters(), *net.buffers())), torch.device('cpu'))
 
+
+# %% ../nbs/11b_loop.ipynb #c372b58a
 @contextlib.contextmanager
 def at_work(
     task,   # a task of `fit`
@@ -332,7 +334,7 @@ def at_work(
         for net, home in homes: net.to(home)
 
 # %% ../nbs/11b_loop.ipynb #00000042
-def prepare(
+def place_nets(
     loop,               # a Loop before its first step
     channels_last=True  # memory order of pictures
 ):

@@ -7,7 +7,7 @@ __all__ = ['COLUMNS', 'frechet', 'Given', 'fid', 'kernel_distance', 'kid', 'ball
            'nearest_other', 'near_copies', 'nearest_training', 'copy_share', 'shrunk', 'halve', 'pyramid', 'patches',
            'sliced_wasserstein', 'patch_distance', 'pitch_error_cents', 'in_tune', 'heard_pitch', 'autocorrelation',
            'periodicity', 'Row', 'row_json', 'read_rows', 'alone_in', 'write_rows', 'cell', 'rows_to_table',
-           'html_table', 'device_name', 'cloud_rows', 'item_rows', 'stored', 'copy_rows', 'score_generated']
+           'html_table', 'device_name', 'cloud_rows', 'item_rows', 'floats_of', 'copy_rows', 'score_generated']
 
 # %% ../nbs/15_metrics.ipynb #00000004
 import contextlib, html, json, math, os, platform, warnings
@@ -431,7 +431,7 @@ def item_rows(real,             # (M, C, H, W) real items
     return rows + [Row(metric='periodicity', value=value, ceiling=ceiling, **(context | dict(n=min(most, len(made)))))]
 
 # %% ../nbs/15_metrics.ipynb #f289f290
-def stored(items):  # (N, C, H, W): bytes, or floats in [-1, 1]
+def floats_of(items):  # (N, C, H, W): bytes, or floats in [-1, 1]
     "Items as floats."
     return items.float() if items.is_floating_point() else to_picture(items)
 
@@ -447,7 +447,7 @@ def copy_rows(training,      # (T, C, H, W) what was trained on: floats in [-1, 
     some = lambda x: x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:most].to(x.device)]
     views = dict(pixels=shrunk) | ({} if features is None else dict(judge=features))
     items = made, training, unseen = some(made), training, some(unseen)
-    share = lambda see: copy_share(*(in_parts(lambda x: see(stored(x)), x).to(made.device) for x in items))
+    share = lambda see: copy_share(*(in_parts(lambda x: see(floats_of(x)), x).to(made.device) for x in items))
     context = dict(system='', seed=seed, n=len(made)) | context
     return [Row(metric=f'copy_share_{name}', value=share(see), ceiling=1., **context) for name, see in views.items()]
 

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PAPER_DMCN', 'INPUTS', 'MISSING', 'SAW', 'SUMMARY', 'SMALL', 'WAYS', 'PARTNERS', 'INF', 'WORKS', 'Column', 'summary',
            'ladder', 'columns_figure', 'Fusion', 'FusionTask', 'believes', 'right', 'train_fusion', 'stored',
-           'generated', 'Work', 'train_generators', 'codes', 'reader', 'noise_figure', 'noisy_sounds', 'noisy_pictures',
-           'noisy', 'Lab', 'WindowLab', 'rows_of', 'real_rows', 'partner_beliefs', 'partner_rows', 'noise_rows',
-           'given_in', 'experiments', 'main']
+           'generated', 'Work', 'train_generators', 'codes_of', 'reader', 'noise_figure', 'noisy_sounds',
+           'noisy_pictures', 'noisy', 'Lab', 'WindowLab', 'rows_of', 'real_rows', 'partner_beliefs', 'partner_rows',
+           'noise_rows', 'given_in', 'experiments', 'main']
 
 # %% ../nbs/24_missing.ipynb #00000004
 import hashlib
@@ -243,13 +243,13 @@ def train_generators(
     return models
 
 # %% ../nbs/24_missing.ipynb #00000049
-def codes(model, pairs):  # a `Generator`, Pairs → (N, phi) on the CPU
+def codes_of(model, pairs):  # a `Generator`, Pairs → (N, phi) on the CPU
     "φ of what is given."
     return pairs.over(lambda batch: model.code(getattr(batch, model.source.name)))
 
 def reader(model, train):  # a `Generator`, Pairs to learn to read with → function: pairs → (N, classes) probabilities
     "A linear reader of φ: it says all that a partner can say of the instrument, and no partner is made."
-    x, y = codes(model, train), train.labels.cpu()
+    x, y = codes_of(model, train), train.labels.cpu()
     with seeded(0): W = nn.Linear(x.shape[1], len(train.classes))
     for p in W.parameters(): nn.init.zeros_(p)
     opt = torch.optim.LBFGS(W.parameters(), max_iter=60, line_search_fn='strong_wolfe')
@@ -260,7 +260,7 @@ def reader(model, train):  # a `Generator`, Pairs to learn to read with → func
         return value
     opt.step(loss)
     W.requires_grad_(False)
-    return lambda pairs: W(codes(model, pairs)).softmax(1)
+    return lambda pairs: W(codes_of(model, pairs)).softmax(1)
 
 # %% ../nbs/24_missing.ipynb #0000007b
 def noise_figure(rows, missing, width=6.):  # Rows of `experiments`, of MISSING, inches

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MODALITIES', 'PICTURE', 'SOUND', 'CHEN_SOUND', 'CHEN_PICTURE', 'DEEP', 'draw_numbers', 'vary_sounds', 'shake',
            'recolour', 'hide', 'vary_pictures', 'hear_sounds', 'Modality', 'register_modality', 'modality_named',
-           'conv_block', 'conv_plan', 'Encoder', 'Up', 'Decoder', 'Leaky', 'Discriminator']
+           'modalities_with', 'conv_block', 'conv_plan', 'Encoder', 'Up', 'Decoder', 'Leaky', 'Discriminator']
 
 # %% ../nbs/10_nets.ipynb #00000004
 import math
@@ -200,7 +200,7 @@ class Modality:
         return [min(8, 2 ** k) for k in reversed(range(self.rungs))]
 
 # %% ../nbs/10_nets.ipynb #0000000e
-MODALITIES = {}   # name → Modality, since a recipe and a file name a modality; nothing goes through all of them
+MODALITIES = {}   # name → Modality, since a recipe, a file and a command name a modality
 
 def register_modality(modality):
     "Make a modality known by its name."
@@ -214,6 +214,10 @@ def modality_named(
     if isinstance(name, Modality): return name
     if name not in MODALITIES: raise ValueError(f"modality is {name!r}; it must be one of {', '.join(MODALITIES)}")
     return MODALITIES[name]
+
+def modalities_with(*own):  # names of what lessons hang on a modality
+    "Those on which all of this hangs: the command line makes a command of each that can be written."
+    return [m for m in MODALITIES.values() if all(hasattr(m, name) for name in own)]
 
 
 # %% ../nbs/10_nets.ipynb #a0d10001

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np, torch
-from .cache import cache_folder, code_hash, keep, load_arrays, save_arrays, sources
+from .cache import cache_folder, code_hash, kept, load_arrays, save_arrays, sources
 from .players import INSTRUMENTS, RANGES, Look, Moment, draw_look, draw_player, keypoints
 from .sound import FRAMES, N_MELS, SAMPLE_RATE, WINDOW, lms
 
@@ -447,11 +447,10 @@ def build_orchestra(size='default', # 'default' (18 122 pairs), 'small' (832) or
     "The built-in data set: pictures, sounds, waveforms, labels, songs, splits, and the truth about each pair."
     if size not in SIZES: raise ValueError(f"size is {size!r}; it must be one of {', '.join(SIZES)}")
     path = cache_folder() / f"orchestra{'' if pixels == 64 else pixels}-{size}-{seed}-{data_hash()}.safetensors"
-    if cache and (arrays := load_arrays(path)): return arrays
-    plan = Plan(size, seed, pixels)
-    arrays = _gather(plan, in_parallel(plan, workers, progress))
-    if cache: keep(lambda: save_arrays(path, arrays), path)
-    return arrays
+    def make():
+        plan = Plan(size, seed, pixels)
+        return _gather(plan, in_parallel(plan, workers, progress))
+    return kept(path if cache else None, load_arrays, make, save_arrays)
 
 # %% ../nbs/03_orchestra.ipynb #00000056
 def windows_of(arrays, # of `build_orchestra`

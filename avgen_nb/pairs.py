@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXAM', 'Shelf', 'throw', 'Batch', 'to_picture', 'Pairs', 'check_pairs', 'content_hash', 'only_classes', 'pairs_from',
            'check_apart', 'halves', 'join', 'by_window', 'pair_at', 'with_looks', 'orchestra_pairs', 'exam_pairs',
-           'ClipBatch', 'played', 'draw_clip', 'Clips', 'clips_in', 'orchestra_clips', 'Batches', 'clip_batches']
+           'ClipBatch', 'performed', 'draw_clip', 'Clips', 'clips_in', 'orchestra_clips', 'Batches', 'clip_batches']
 
 # %% ../nbs/04_pairs.ipynb #00000004
 import dataclasses, functools, hashlib
@@ -307,7 +307,7 @@ class ClipBatch(NamedTuple):
 
 # %% ../nbs/04_pairs.ipynb #58fa030d
 @functools.lru_cache(16)   # songs, a megabyte each
-def played(plan, number): return plan.song(number)
+def performed(plan, number): return plan.song(number)
 
 def draw_clip(plan,     # orchestra.Plan
               number,   # of the song in the plan
@@ -317,7 +317,7 @@ def draw_clip(plan,     # orchestra.Plan
               pictures=True):  # draw them, too
     "Arrays of one clip: picture, lms, wave, keypoints, pitch, loudness, phase, times."
     from avgen_nb.orchestra import cut, song_moments, sounds_of
-    song, at = played(plan, int(number)), int(first) + np.arange(frames)
+    song, at = performed(plan, int(number)), int(first) + np.arange(frames)
     start, last = (int(k * SAMPLE_RATE / rate) for k in (int(first), frames - 1))
     wave = song.samples[start:start + last + WINDOW].astype(np.float32) / 32768
     rows = song_moments(song, at / rate, plan.pixels if pictures else None)

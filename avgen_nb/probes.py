@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['REACH', 'KINDS', 'FIGURES', 'reach', 'by_song', 'movement', 'cross_sums', 'correlation', 'pose_correlation',
            'plain_sums', 'plain_correlation', 'bootstrap', 'share_of', 'shake_points', 'centre_of', 'PoseNet',
-           'PitchNet', 'midi_of', 'known', 'ProbeTask', 'Probe', 'read_pairs', 'train_probe', 'save_probe',
-           'load_probe', 'kept_probe', 'probe_for', 'pose_error', 'pitch_error', 'shuffled', 'extent', 'mean_sums',
-           'in_picture', 'in_body', 'following', 'over_songs', 'heard', 'figure', 'score_read', 'score_probe',
-           'score_pose', 'score_pitch', 'linear_readout']
+           'PitchNet', 'midi_of', 'where_known', 'ProbeTask', 'Probe', 'read_pairs', 'train_probe', 'save_probe',
+           'load_probe', 'probe_for', 'pose_error', 'pitch_error', 'shuffled', 'extent', 'mean_sums', 'in_picture',
+           'in_body', 'following', 'over_songs', 'heard', 'figure', 'score_read', 'score_probe', 'score_pose',
+           'score_pitch', 'linear_readout']
 
 # %% ../nbs/16_probes.ipynb #00000004
 import math
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from .judges import Residual, in_parts, lone_songs, warm_cosine
 from .metrics import Row, device_name
 from .nets import draw_numbers, hide, recolour, shake, vary_sounds
-from .cache import cache_folder, code_hash, keep
+from .cache import cache_folder, code_hash, kept
 from .players import KEYPOINTS, body_frame
 from .sound import FRAMES, N_MELS
 from .files import load_nets, save_nets
@@ -179,9 +179,9 @@ def midi_of(logits  # (N, 128)
     return (weight * near).sum(1) / weight.sum(1)
 
 # %% ../nbs/16_probes.ipynb #00000030
-def known(pairs,  # Pairs
-          truth   # 'keypoints' or 'pitch'
-         ):       # Pairs
+def where_known(pairs,  # Pairs
+                truth   # 'keypoints' or 'pitch'
+               ):       # Pairs
     "The pairs whose truth is known and not nan."
     if truth not in pairs.truth:
         raise ValueError(f'these pairs do not say their {truth}; probes need a world whose truth is known, such as orchestra_pairs()')
@@ -192,7 +192,7 @@ class ProbeTask(Supervised):
     "What `fit` needs to train a probe."
     averaged = ('probe',)
     def __init__(self, net, pairs, batch=64, lr=3e-3):
-        self.net, self.pairs, self.batch, self.lr = net, known(pairs, net.truth), batch, lr
+        self.net, self.pairs, self.batch, self.lr = net, where_known(pairs, net.truth), batch, lr
         self.nets = dict(probe=net)
         self.optimizers = dict(probe=torch.optim.AdamW(net.parameters(), lr, weight_decay=.02))
     def describe(self):
@@ -258,11 +258,6 @@ def load_probe(path  # a file of `save_probe`
     return Probe(net.to(memory_format=torch.channels_last), meta)
 
 # %% ../nbs/16_probes.ipynb #0000003b
-def kept_probe(path):
-    "The probe in a file, or None if there is none or it is broken: then it is trained anew."
-    try: return load_probe(path)
-    except ValueError: return None
-
 def probe_for(kind,        # 'pose' or 'pitch'
               pairs,       # dict(train=, …) of Pairs
               steps=None,  # training steps; None: those of its net
@@ -273,11 +268,8 @@ def probe_for(kind,        # 'pose' or 'pitch'
     "The probe of a data set, trained once on its training songs and kept."
     code = code_hash('probes', 'judges', 'nets', 'sound', 'loop', 'training')
     path = cache_folder() / f"probe-{code}-{kind}-{steps or KINDS[kind].steps}-{seed}-{pairs['train'].identity[:8]}.safetensors"
-    kept = kept_probe(path) if cache else None
-    if everywhere(kept is not None): return kept
-    probe = train_probe(kind, pairs['train'], steps, seed, quiet)
-    if cache: keep(lambda: save_probe(probe, path), path)
-    return probe
+    make = lambda: train_probe(kind, pairs['train'], steps, seed, quiet)
+    return kept(path if cache else None, load_probe, make, lambda path, probe: save_probe(probe, path), everywhere)
 
 # %% ../nbs/16_probes.ipynb #00000041
 def pose_error(found,  # (N, 12, 2)
@@ -380,7 +372,7 @@ def score_probe(run,       # what `load_run` gives, or any object with source, t
     "How much of the truth is in what a model makes; rests do not count."
     if probe.modality != run.target.name:
         raise ValueError(f'this probe reads {probe.modality}s, the run makes {run.target.name}s: give the other probe')
-    pairs = known(known(pairs, 'pitch'), probe.truth)
+    pairs = where_known(where_known(pairs, 'pitch'), probe.truth)
     given, meta = pairs.over(lambda batch: getattr(batch, run.source.name)), getattr(run, 'meta', {})
     found = probe.read(run.make(given, seed))
     context = dict(direction=f'{run.source.name} → {run.target.name}', **{k: meta.get(k) for k in ('seed', 'steps', 'minutes')}) | context

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'BIG', 'stamp', 'reading_code', 'wanted', 'store_of', 'read_json', 'write_json', 'fresh', 'npy_header',
-           'shape_of', 'open_big', 'begin', 'append', 'finish', 'claim', 'room', 'alone', 'write_report', 'read_report',
-           'prepare', 'load_array', 'open_store', 'read_store', 'load_urmp']
+           'shape_of', 'open_big', 'begin', 'append', 'finish', 'claim_store', 'room', 'locked', 'write_report',
+           'read_report', 'prepare_store', 'load_array', 'open_store', 'read_store', 'load_urmp']
 
 # %% ../nbs/06_store.ipynb #00000004
 import contextlib, hashlib, json, os, shutil
@@ -62,6 +62,8 @@ def write_json(path, value):
     except OSError as e: raise OSError(e.errno, e.strerror, str(path)) from None
     finally: part.unlink(missing_ok=True)
 
+
+# %% ../nbs/06_store.ipynb #9a132964
 def fresh(store, want):  # folder, what `wanted` gives
     "Is this store finished, and of just this tree, code, size and crop?"
     have = read_json(store / 'store.json')
@@ -127,7 +129,7 @@ def finish(store, journal, train, test, notes):
     (store / 'journal.json').unlink()
 
 # %% ../nbs/06_store.ipynb #00000079
-def claim(store, tree):  # two folders
+def claim_store(store, tree):  # two folders
     "Make the store's folder; refuse one that holds something else."
     if store.exists() and not store.is_dir(): raise ValueError(f'{store} is a file; give a folder for the store.')
     ours = any(str(read_json(store / f'{n}.json').get('format', '')).startswith('avgen_nb store') for n in ('store', 'journal'))
@@ -145,8 +147,10 @@ def room(store, rows, size):  # folder, rows to come, pixels
         raise ValueError(f'{store}: the disk has {free/1e9:.2f} GB free and the store needs {need/1e9:.2f}; '
                          'make room or give another folder.')
 
+
+# %% ../nbs/06_store.ipynb #71a3d8c2
 @contextlib.contextmanager
-def alone(store):
+def locked(store):
     "Only one process writes a store; the lock goes with the process, however that ends."
     try: import fcntl
     except ImportError: yield; return    # Windows
@@ -170,21 +174,21 @@ def read_report(store, report, tree):
     report.notes += [n for n in kept.get('notes', []) if n not in report.notes]
 
 # %% ../nbs/06_store.ipynb #0000007f
-def prepare(folder,          # holds img/ and chunk/, as `load_urmp` reads it
-            out=None,        # folder of the store; None: `store_of` the tree, in the user's cache folder
-            size=64,         # pixels of a picture's side
-            across=.5,       # where the square crop lies: 0 left, 0.5 centre, 1 right
-            max_bad=.01,     # share of bad files above which to stop
-            workers=None,    # processes; None: one a core
-            progress=True,   # show a bar
-            report=None,     # a Report to fill, for who wants to look
-           ):                # the store's folder
+def prepare_store(folder,          # holds img/ and chunk/, as `load_urmp` reads it
+                  out=None,        # folder of the store; None: `store_of` the tree, in the user's cache folder
+                  size=64,         # pixels of a picture's side
+                  across=.5,       # where the square crop lies: 0 left, 0.5 centre, 1 right
+                  max_bad=.01,     # share of bad files above which to stop
+                  workers=None,    # processes; None: one a core
+                  progress=True,   # show a bar
+                  report=None,     # a Report to fill, for who wants to look
+                 ):                # the store's folder
     "Read a tree once into a store that `load_urmp` opens at once; called again, it goes on where it stopped."
     folder, report = folder_at(folder, 'img and chunk folders'), Report() if report is None else report
     train, test = urmp_rows(folder, report)
     want = wanted(folder, train, test, report, size, across)
-    store = claim(Path(out).expanduser() if out else store_of(folder, size, across), folder)
-    with alone(store):
+    store = claim_store(Path(out).expanduser() if out else store_of(folder, size, across), folder)
+    with locked(store):
         if fresh(store, want): read_report(store, report, folder)
         else:
             report.check(max_bad, len(train) + len(test))
@@ -226,6 +230,8 @@ def open_store(folder, report, size=None, across=None):  # Report, filled on the
     read_report(folder, report, Path(meta['tree']))
     return tuple(meta['classes']), arrays
 
+
+# %% ../nbs/06_store.ipynb #fa2fc617
 def read_store(folder):
     "What store.json says, if it can be trusted to say it."
     meta = read_json(folder / 'store.json')
@@ -236,7 +242,7 @@ def read_store(folder):
     return meta
 
 # %% ../nbs/06_store.ipynb #00000087
-def load_urmp(folder,        # holds img/ and chunk/, each with train/ and validation/ (or test/); or a store of `prepare`
+def load_urmp(folder,        # holds img/ and chunk/, each with train/ and validation/ (or test/); or a store of `prepare_store`
               dev=.15,       # share of each instrument's training songs that makes dev
               seed=0,        # of that choice
               every=1,       # use every n-th window of a song (they follow each other by 0.1 s)
@@ -249,7 +255,7 @@ def load_urmp(folder,        # holds img/ and chunk/, each with train/ and valid
     """Sub-URMP, or what is laid out like it, as dict(train=, dev=, test=) of Pairs; no song is in two of them.
 
     Source: https://www.cs.rochester.edu/~cxu22/d/vagan/ (80,805 pairs, no licence known to us; not part of this package).
-    A tree that `prepare` has read before, and that has not changed since, is opened from its store."""
+    A tree that `prepare_store` has read before, and that has not changed since, is opened from its store."""
     folder, report = folder_at(folder, 'img and chunk folders, or a store'), Report() if report is None else report
     if not (store := folder / 'store.json').exists():
         size, across = size or 64, .5 if across is None else across

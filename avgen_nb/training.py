@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np, torch
 
 from .files import check_told, checkpoints, latest_checkpoint, optimizer_state, part, restore_optimizer, weight_shapes, write_checkpoint
-from .loop import Budget, Loop, Place, Stopped, at_work, home_of, pick_device, prepare, seeded
+from .loop import Budget, Loop, Place, Stopped, at_work, home_of, pick_device, place_nets, seeded
 from .show import as_jpeg, in_notebook
 
 # %% ../nbs/12_training.ipynb #00000063
@@ -363,7 +363,7 @@ def fit(
     keeper, progress = Keeper(out, save_minutes, save_steps), Progress(log_every, sample_every, quiet)
     if out is not None: loop.told = tell(loop)
     with own_settings(loop, seed), at_work(task, place.device):
-        prepare(loop, channels_last)
+        place_nets(loop, channels_last)
         loop.begin()
         keeper.open(loop, resume)
         progress.before = loop.fraction

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIMULATED', 'COLOURS', 'simulated_rater', 'expected_score', 'simulate', 'are_simulated', 'ScoreTable', 'score_table',
            'score_counts', 'rater_biases', 'draw_counts', 'system_means', 'drawn_means', 'middle', 'system_difference',
-           'coincidences', 'percent_agreement', 'ordinal_distance', 'alpha', 'data_name', 'rating_rows',
+           'coincidences', 'percent_agreement', 'ordinal_distance', 'alpha', 'data_and_raters', 'rating_rows',
            'difference_rows', 'agreement_rows', 'paper_rows', 'draw_votes', 'show_votes']
 
 # %% ../nbs/17b_votes.ipynb #00000004
@@ -165,7 +165,7 @@ def alpha(scores,   # (raters, items), nan where there is no answer
     return float(1 - (n.sum() - 1) * (o * d).sum() / expected) if expected else math.nan
 
 # %% ../nbs/17b_votes.ipynb #00000069
-def data_name(ratings, data=''):
+def data_and_raters(ratings, data=''):
     "The data column: what was rated, and by whom."
     n = len({r.rater for r in ratings})
     who = f'{n} {SIMULATED} raters' if are_simulated(ratings) else f'{n} rater{"s" * (n > 1)}'
@@ -179,7 +179,7 @@ def rating_rows(ratings,         # list of Rating
     "The mean score of every system, its interval over raters and items, the ground truth as ceiling."
     table, counts = score_table(ratings), score_counts(ratings)
     drawn, ceiling = drawn_means(table, seed, n), counts.get(GROUND_TRUTH)
-    context = dict(metric='human_score', data=data_name(ratings, data), seed=seed) | context
+    context = dict(metric='human_score', data=data_and_raters(ratings, data), seed=seed) | context
     return [Row(system=s, value=mean_score(v), n=sum(v), paper=PAPER_MEANS.get(s), low=(ends := middle(drawn[s]))[0], high=ends[1],
                 ceiling=None if ceiling is None or s == GROUND_TRUTH else mean_score(ceiling), **context) for s, v in counts.items()]
 
@@ -187,14 +187,14 @@ def rating_rows(ratings,         # list of Rating
 def difference_rows(ratings, seed=0, n=1000, data='', **context):
     "Every pair of systems: the better one minus the other."
     table, names = score_table(ratings), list(score_counts(ratings))
-    context = dict(metric='human_score_difference', data=data_name(ratings, data), seed=seed) | context
+    context = dict(metric='human_score_difference', data=data_and_raters(ratings, data), seed=seed) | context
     found = [(f'{a} − {b}', *system_difference(table, a, b, seed, n)) for i, a in enumerate(names) for b in names[i + 1:]]
     return [Row(system=s, value=v, low=low, high=high, **context) for s, v, low, high in found]
 
 def agreement_rows(ratings, data='', **context):
     "Krippendorff's α and percent agreement over all systems."
     table = score_table(ratings)
-    context = dict(system='all', data=data_name(ratings, data), n=len(table.items)) | context
+    context = dict(system='all', data=data_and_raters(ratings, data), n=len(table.items)) | context
     figures = dict(krippendorff_alpha=alpha, percent_agreement=percent_agreement)
     return [Row(metric=m, value=f(table.scores), **context) for m, f in figures.items()]
 
@@ -233,7 +233,7 @@ def show_votes(ratings, # list of Rating
     import matplotlib.pyplot as plt
     counts = score_counts(ratings)
     fig, axes = plt.subplots(1, 2, figsize=(10, .5 * max(len(counts), 4) + 1.7), layout='constrained')
-    draw_votes(axes[0], counts, data_name(ratings, data))
+    draw_votes(axes[0], counts, data_and_raters(ratings, data))
     draw_votes(axes[1], PAPER_COUNTS, 'Chen et al. 2017, Fig. 8 (other data)', PAPER_MEANS)
     fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=2, fontsize=8, frameon=False)
     plt.show()

@@ -21,7 +21,7 @@ def prepare(rounds):
     import os, tempfile
     from pathlib import Path
     from avgen_nb.orchestra import Plan
-    from avgen_nb.store import prepare
+    from avgen_nb.store import prepare_store
     from avgen_nb.urmp import Export
     with tempfile.TemporaryDirectory() as folder:
         tree, times = Path(folder)/'tree', []
@@ -29,7 +29,7 @@ def prepare(rounds):
         for f in list(tree.glob('*/*/*/*.*')):
             song, ms = f.stem.rsplit('_', 1)
             for k in range(1, 20): os.link(f, f.with_name(f'{song}_{int(ms) + 10_000*k}{f.suffix}'))
-        for k in range(max(3, rounds)): times.append(seconds(lambda: prepare(tree, Path(folder)/f'store{k}', workers=2, progress=False)))
+        for k in range(max(3, rounds)): times.append(seconds(lambda: prepare_store(tree, Path(folder)/f'store{k}', workers=2, progress=False)))
         n = len(list(tree.glob('img/*/*/*')))
     rate = n / statistics.median(times)
     return Row('prepare', f'{n} pairs of 1920×1080 jpg and wav read into a store by 2 processes', f'{rate:.0f} pairs a second', '300 pairs a second', f'{rate/300:.1f}×', 'at least 1×', rate, rate >= 300)

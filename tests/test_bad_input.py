@@ -607,19 +607,19 @@ def test_a_full_disk_under_a_sound_or_a_model(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_under_a_store_names_it(tmp_path, monkeypatch):
-    from avgen_nb.store import prepare
+    from avgen_nb.store import prepare_store
     root = write_world(tmp_path / 'world')
     monkeypatch.setattr(os, 'fsync', full)
-    with pytest.raises(OSError) as e: prepare(root, tmp_path / 'store', progress=False, workers=0)
+    with pytest.raises(OSError) as e: prepare_store(root, tmp_path / 'store', progress=False, workers=0)
     assert e.value.errno == errno.ENOSPC and e.value.filename.startswith(str(tmp_path / 'store'))
     assert not [p for p in (tmp_path / 'store').iterdir() if p.name.startswith('.')]
     monkeypatch.undo()
-    assert len(load_urmp(prepare(root, tmp_path / 'store', progress=False, workers=0))) == 3, 'once there is room it goes on'
+    assert len(load_urmp(prepare_store(root, tmp_path / 'store', progress=False, workers=0))) == 3, 'once there is room it goes on'
 
 
 def test_a_full_disk_under_the_cache_is_a_warning(tmp_path, monkeypatch):
     from safetensors import SafetensorError
-    from avgen_nb import cache, judges, orchestra, probes
+    from avgen_nb import cache, experiments, judges, orchestra, probes
     monkeypatch.setenv('AVGEN_CACHE', str(tmp_path))
     def broken(arrays, path): Path(path).write_bytes(b'half'); raise SafetensorError('I/O error: No space left on device (os error 28)')
     monkeypatch.setattr('safetensors.numpy.save_file', broken)
@@ -627,9 +627,10 @@ def test_a_full_disk_under_the_cache_is_a_warning(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match='orchestra-small.* could not be kept .*No space left'): arrays = orchestra.build_orchestra('small', progress=False)
     assert arrays['label'].tolist() == [0, 1, 2] and list(tmp_path.iterdir()) == []
     monkeypatch.setattr(os, 'fsync', full)
-    for keep in (lambda p: save_judge(Judge(3, ('a', 'b'), 'picture', width=2), p), ):
-        with pytest.warns(UserWarning, match='judge.safetensors could not be kept .No space left'): cache.keep(lambda: keep(tmp_path / 'judge.safetensors'), tmp_path / 'judge.safetensors')
-    assert list(tmp_path.iterdir()) == [] and judges.keep is probes.keep is orchestra.keep is cache.keep
+    judge = Judge(3, ('a', 'b'), 'picture', width=2)
+    with pytest.warns(UserWarning, match='judge.safetensors could not be kept .No space left'):
+        assert cache.kept(tmp_path / 'judge.safetensors', judges.load_judge, lambda: judge, lambda path, made: save_judge(made, path)) is judge
+    assert list(tmp_path.iterdir()) == [] and judges.kept is probes.kept is orchestra.kept is experiments.kept is cache.kept
 
 
 def test_the_names_there_are(tmp_path, capsys, monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np, pytest
 
 from avgen_nb import cache
-from avgen_nb.cache import beside, load_arrays, save_arrays, sources, write_atomic
+from avgen_nb.cache import beside, kept, load_arrays, save_arrays, sources, write_atomic
 
 ROOT = Path(cache.__file__).parents[1]
 
@@ -58,5 +58,20 @@ def test_every_process_may_keep_arrays_and_older_code_goes(tmp_path, monkeypatch
     assert sorted(p.name for p in tmp_path.iterdir()) == ['a-1-new.safetensors', 'a-2-old.safetensors'] and load_arrays(new)['x'].tolist() == [0, 1, 2]
     new.write_bytes(b'not arrays')
     assert load_arrays(new) is load_arrays(old) is None
+
+def test_what_is_kept_is_made_once_and_again_if_it_is_broken(tmp_path):
+    path, made, write = tmp_path / 'new' / 'f', [], lambda path, text: write_atomic(path, text.encode())
+    def read(path):
+        if not path.exists(): return None
+        if (text := path.read_text())[-1] != '.': raise ValueError('cut short')
+        return text
+    def make(): made.append(1); return f'number {len(made)}.'
+    assert kept(path, read, make, write) == kept(path, read, make, write) == 'number 1.'
+    path.write_text('number'); assert kept(path, read, make, write) == path.read_text() == 'number 2.'
+    asked = []
+    assert kept(path, read, make, write, lambda found: asked.append(found)) == 'number 3.' and asked == [True], 'another process has none: all make it'
+    assert kept(None, read, make, write) == 'number 4.' and path.read_text() == 'number 3.'
+    def no(path): raise PermissionError(13, 'Permission denied', str(path))
+    with pytest.raises(PermissionError): kept(path, no, make, write)
 
 def test_sources_see_through_a_decorator(): assert set(sources(beside)) == {'beside', 'sync_folder'}

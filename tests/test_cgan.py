@@ -85,7 +85,7 @@ def test_where_no_pose_is_far_enough_the_farthest_will_do():
 def test_a_pose_oriented_game_needs_one_instrument_that_exists(data, tmp_path):
     with pytest.raises(ValueError, match="one instrument.*only='flute'"): cgan.train_run('S2I-pose+guide', data, tmp_path)
     with pytest.raises(ValueError, match="no instrument 'lyre'.*tuba"): cgan.train_run('S2I-pose+guide', data, tmp_path, only='lyre')
-    assert (cgan.played(RECIPES['S2I-pose+guide'], data['train'], 'tuba').labels == 1).all()
+    assert (cgan.game_pairs(RECIPES['S2I-pose+guide'], data['train'], 'tuba').labels == 1).all()
 
 
 def test_an_encoder_that_aims_at_the_pitch_needs_the_pitch(data):

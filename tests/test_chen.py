@@ -9,7 +9,7 @@ from torch import nn
 from avgen_nb import chen, metrics
 from avgen_nb.cgan import encoder_for
 from avgen_nb.runs import Schedule, changed, evaluate_run, load_run
-from avgen_nb.chen import EFFORTS, LEDGER, REPRESENTATIONS, SYSTEMS
+from avgen_nb.chen import CHEN_EFFORTS, LEDGER, REPRESENTATIONS, SYSTEMS
 from avgen_nb.experiments import Effort, assumptions, ledger, ledger_line
 from avgen_nb.judges import Judge
 from avgen_nb.metrics import Row, read_rows
@@ -92,9 +92,9 @@ def test_stored_means_cover_what_seeds_differ_by(root):
 
 def test_effort_counts_epochs():
     r = SYSTEMS['S2I-C'].recipe
-    assert EFFORTS['gpu'].steps(r, range(6400)) == 80 * 100 and EFFORTS['gpu'].steps(changed(r, game=dict(batch=32)), range(6400)) == 80 * 200
-    assert EFFORTS['test'].steps(r, range(3)) == 1
-    assert EFFORTS['gpu'].epochs == 80 and len(EFFORTS['gpu'].seeds) >= 3 and len(EFFORTS['cpu'].seeds) >= 3
+    assert CHEN_EFFORTS['gpu'].steps(r, range(6400)) == 80 * 100 and CHEN_EFFORTS['gpu'].steps(changed(r, game=dict(batch=32)), range(6400)) == 80 * 200
+    assert CHEN_EFFORTS['test'].steps(r, range(3)) == 1
+    assert CHEN_EFFORTS['gpu'].epochs == 80 and len(CHEN_EFFORTS['gpu'].seeds) >= 3 and len(CHEN_EFFORTS['cpu'].seeds) >= 3
 
 
 def test_standardising_looks_at_training_sounds_only():
@@ -246,10 +246,10 @@ def test_autoencoder_learns_no_names(data):
 def test_table_1_hears_the_files_of_a_tree(tmp_path):
     "On an exported tree the waveforms come from its wav files, the right ones, from a store of it as well."
     from avgen_nb.sound import lms
-    from avgen_nb.store import load_urmp, prepare
+    from avgen_nb.store import load_urmp, prepare_store
     from avgen_nb.urmp import export_orchestra
     export_orchestra(tmp_path/'tree', 'small', frame=(64, 64), progress=False)
-    store = prepare(tmp_path/'tree', tmp_path/'store', progress=False)
+    store = prepare_store(tmp_path/'tree', tmp_path/'store', progress=False)
     for source in (tmp_path/'tree', store):
         pairs = load_urmp(source, every=4)
         waves, rows = chen.waves_of(source), torch.arange(0, len(pairs['test']), 9)
@@ -299,7 +299,7 @@ def test_pose_rows_are_of_the_one_instrument(tmp_path):
     from avgen_nb.runs import open_data
     pairs = open_data(size='small')
     rows = chen.pose_rows('trombone', pairs, tmp_path, replace(EFFORT, judge=2, pose=2))
-    assert {(r.system, r.metric) for r in rows} == {(s, m) for s, m in zip(['S2I-pose+guide'] * 2 + ['I2S-pose+guide'] * 2, chen.POSE_METRICS)}
+    assert {(r.system, r.metric) for r in rows} == {(s, m) for s, m in zip(['S2I-pose+guide'] * 2 + ['I2S-pose+guide'] * 2, chen.CHEN_POSE_METRICS)}
     assert all((r.data, r.budget, r.factors) == ('orchestra', 'test', dict(instrument='trombone')) and r.ceiling is not None for r in rows)
     again = chen.pose_rows('trombone', pairs, tmp_path, replace(EFFORT, judge=2, pose=2))
     assert [r.value for r in again] == [r.value for r in rows], 'what is trained is not trained again'
@@ -330,6 +330,6 @@ def test_the_papers_figures_stand_beside_its_recipes_only():
 
 
 def test_assumptions_name_what_the_paper_does_not_give():
-    text = '\n'.join(assumptions(chen.CHEN_S2I, chen.ASSUMED))
+    text = '\n'.join(assumptions(chen.CHEN_S2I, chen.CHEN_ASSUMED))
     for name in ('game batch', 'game rates', 'game betas', 'encoder rate', 'game spectral'): assert f'{name} = ' in text
     assert 'φ is read inside' in text and 'z = 10' not in text and 'S2I-A' in text

@@ -180,7 +180,7 @@ def test_demo_and_export_are_thin(monkeypatch, tmp_path, capsys):
 def test_prepare_is_thin(monkeypatch, capsys):
     seen = []
     def fake(*a, report): seen.append(a); report.read = 1234; return Path('S')
-    monkeypatch.setattr('avgen_nb.store.prepare', fake)
+    monkeypatch.setattr('avgen_nb.store.prepare_store', fake)
     assert cli.main(['prepare', 'D']) == cli.main('prepare D --out S --size 128 --across .26 --max-bad .05 --workers 2'.split()) == 0
     assert seen == [('D', None, 64, .5, .01, None), ('D', 'S', 128, .26, .05, 2)] and '1,234 pairs in S; 0 bad' in capsys.readouterr().out
 
@@ -216,18 +216,32 @@ def test_stopped_training_is_a_sentence_and_a_bug_is_not(monkeypatch, capsys):
     with pytest.raises(RuntimeError): cli.main(['demo'])
 
 
-@pytest.mark.parametrize('command', cli.COMMANDS)
+@pytest.mark.parametrize('command', (*cli.COMMANDS, *cli.modality_commands()))
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop: cli.main([command, '--help'])
     assert stop.value.code == 0
     assert f'avgen {command}' in capsys.readouterr().out.split('example:')[1]
 
 
-def test_help_is_light_and_runs_as_a_module():
-    code = "import sys, avgen_nb.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+def test_help_of_a_command_is_light_and_runs_as_a_module():
+    code = "import sys, avgen_nb.cli as c\ntry: c.main(['train', '--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     subprocess.run([sys.executable, '-c', code], check=True, cwd=REPO, stdout=subprocess.DEVNULL)
     run = subprocess.run([sys.executable, '-m', 'avgen_nb', 'paint'], cwd=REPO, capture_output=True, text=True)
     assert run.returncode == 2 and run.stdout == '' and run.stderr.count('\n') == 1
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit): cli.main(['--help'])
+    out = capsys.readouterr().out
+    assert [w for w in (*cli.COMMANDS, *cli.modality_commands()) if f'\n    {w} ' not in out] == [] and set(cli.modality_commands()) == {'picture', 'sound'}
+
+
+def test_the_command_line_names_no_modality_in_its_tables():
+    "What differs between modalities hangs on them."
+    import ast
+    tree = ast.parse(Path(cli.__file__).read_text(encoding='utf-8'))
+    keys = [k.value for d in ast.walk(tree) if isinstance(d, ast.Dict) for k in d.keys if isinstance(k, ast.Constant)]
+    assert keys and not {'picture', 'sound'} & set(keys)
 
 
 def test_both_papers_recipes_train(capsys):

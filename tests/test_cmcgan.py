@@ -14,7 +14,7 @@ from avgen_nb.files import flattened
 from avgen_nb.nets import MODALITIES
 from avgen_nb.pairs import Pairs
 from avgen_nb.runs import Schedule, changed, marks_of, recipe_from
-from avgen_nb.loop import Budget, Loop, Place, prepare
+from avgen_nb.loop import Budget, Loop, Place, place_nets
 from avgen_nb.many import fit
 
 CLASSES = ('flute', 'tuba', 'violin')
@@ -172,7 +172,7 @@ def one_step(recipe):
     loop = Loop(g, Budget(steps=2), Place(torch.device('cpu')), seed=3)
     moves, update = [], loop.update
     loop.update = lambda name, loss: (moves.append(name), update(name, loss))[1]
-    prepare(loop); loop.begin()
+    place_nets(loop); loop.begin()
     batch = g.draw(loop)
     return {k: v.item() for k, v in g.step(batch, loop).items()}, moves, g
 

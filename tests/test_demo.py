@@ -142,39 +142,39 @@ def test_a_demo_goes_on_only_as_the_same_demo(tmp_path):
 
 def test_without_a_run_the_packages_own_is_taken_and_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert demo.newest_run('sound') is None
-    with pytest.warns(UserWarning, match='using the S2I-C'): assert demo.run_for('sound').recipe.name == 'S2I-C+guide'
-    with pytest.warns(UserWarning, match='using the I2S'): assert demo.run_for('picture').recipe.name == 'I2S+guide'
+    assert demo.newest_run('picture') is None
+    with pytest.warns(UserWarning, match='using the S2I-C'): assert demo.run_for('picture').recipe.name == 'S2I-C+guide'
+    with pytest.warns(UserWarning, match='using the I2S'): assert demo.run_for('sound').recipe.name == 'I2S+guide'
     (tmp_path/'runs'/'broken').mkdir(parents=True)
     (tmp_path/'runs'/'broken'/'model.safetensors').write_bytes(b'x')
-    with pytest.raises(ValueError, match='broken'): demo.run_for('sound')   # not passed over in silence
-    with pytest.raises(ValueError, match='no folder'): demo.run_for('sound', 'runs/none')
+    with pytest.raises(ValueError, match='broken'): demo.run_for('picture')   # not passed over in silence
+    with pytest.raises(ValueError, match='no folder'): demo.run_for('picture', 'runs/none')
     (tmp_path/'empty').mkdir()
-    with pytest.raises(ValueError, match='no finished run'): demo.run_for('sound', 'empty')
+    with pytest.raises(ValueError, match='no finished run'): demo.run_for('picture', 'empty')
 
 
 def test_newest_fitting_run_is_taken(tmp_path, monkeypatch):
     import os
     from avgen_nb import runs
     made = {}
-    for age, (name, source) in enumerate([('new', 'picture'), ('mid', 'sound'), ('old', 'sound')]):
+    for age, (name, source, target) in enumerate([('other', 'sound', 'move'), ('new', 'picture', 'sound'), ('mid', 'sound', 'picture'), ('old', 'sound', 'picture')]):
         folder = tmp_path/'demo'/'runs'/name
         folder.mkdir(parents=True)
         (folder/'model.safetensors').write_text('x')
         os.utime(folder/'model.safetensors', (1e9 - age, 1e9 - age))
-        made[folder.resolve()] = SimpleNamespace(source=SimpleNamespace(name=source), target=SimpleNamespace(name='?'), folder=name)
+        made[folder.resolve()] = SimpleNamespace(source=SimpleNamespace(name=source), target=SimpleNamespace(name=target), folder=name)
     monkeypatch.setattr(runs, 'load_run', lambda folder: made[Path(folder).resolve()])
     monkeypatch.chdir(tmp_path)
-    assert demo.run_for('sound').folder == 'mid' and demo.run_for('picture').folder == 'new'
-    with pytest.raises(ValueError, match='takes a picture'): demo.run_for('sound', 'demo/runs/new')
+    assert demo.run_for('picture').folder == 'mid' and demo.run_for('sound').folder == 'new'
+    with pytest.raises(ValueError, match='takes a picture'): demo.run_for('picture', 'demo/runs/new')
 
 
 def test_a_cmcgan_holds_a_run_for_each_direction(tmp_path, monkeypatch):
     from avgen_nb import runs
-    assert demo.run_for('sound', 's2i-c+guide').recipe.name == 'S2I-C+guide', 'a model of the package, by its name'
+    assert demo.run_for('picture', 's2i-c+guide').recipe.name == 'S2I-C+guide', 'a model of the package, by its name'
     for way in ('sound-picture', 'picture-sound'): (tmp_path/'CMCGAN+guide'/way).mkdir(parents=True)
-    monkeypatch.setattr(runs, 'load_run', lambda folder: SimpleNamespace(source=SimpleNamespace(name=Path(folder).name.partition('-')[0]), folder=Path(folder).name))
-    assert [demo.run_for(s, tmp_path/'CMCGAN+guide').folder for s in ('sound', 'picture')] == ['sound-picture', 'picture-sound']
+    monkeypatch.setattr(runs, 'load_run', lambda folder: SimpleNamespace(target=SimpleNamespace(name=Path(folder).name.partition('-')[2]), folder=Path(folder).name))
+    assert [demo.run_for(s, tmp_path/'CMCGAN+guide').folder for s in ('picture', 'sound')] == ['sound-picture', 'picture-sound']
 
 
 def orchestra_of_two():

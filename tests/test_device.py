@@ -16,7 +16,7 @@ from avgen_nb.nets import MODALITIES, PICTURE, SOUND
 from avgen_nb.pairs import Batch, Pairs
 from avgen_nb.probes import PitchNet, PoseNet, ProbeTask
 from avgen_nb.runs import changed
-from avgen_nb.loop import Budget, Loop, Place, at_work, home_of, prepare
+from avgen_nb.loop import Budget, Loop, Place, at_work, home_of, place_nets
 from avgen_nb.many import fit
 
 CLASSES = ('flute', 'tuba', 'violin')
@@ -80,7 +80,7 @@ def one_step(task, device):
     loop = Loop(task, Budget(steps=1), Place(device))
     held = {k: v for k, v in vars(task).items() if callable(getattr(v, 'to', None))}
     for k, v in held.items(): setattr(task, k, There(v, device) if isinstance(v, Pairs) else v.to(device))
-    prepare(loop)
+    place_nets(loop)
     loop.begin()
     return task.step(task.draw(loop), loop)
 

@@ -11,7 +11,7 @@ from torch import nn
 from avgen_nb import chen, experiments, hao
 from avgen_nb.cgan import CHEN_S2I
 from avgen_nb.cmcgan import HAO
-from avgen_nb.experiments import BUDGETS, Experiment, assumptions, budgets_in, gain_row, kept, ledger, ledger_line, longest, merged, run_all
+from avgen_nb.experiments import BUDGETS, Experiment, assumptions, budgets_in, gain_row, ledger, ledger_line, longest, merged, run_all, trained_once
 from avgen_nb.experiments import run_budget, seed_rows, verdicts
 from avgen_nb.metrics import Row, read_rows, row_json
 from avgen_nb.votes import paper_rows
@@ -107,10 +107,10 @@ def test_a_gain_names_its_two_systems():
 def test_what_is_kept_is_trained_once(tmp_path):
     calls = []
     def train(folder): calls.append(folder); return nn.Linear(2, 2), 1.
-    first = kept(tmp_path, dict(a=1, b=2), nn.Linear(2, 2), train)[0]
-    again = kept(tmp_path, dict(b=2, a=1), nn.Linear(2, 2), train)[0]
+    first = trained_once(tmp_path, dict(a=1, b=2), nn.Linear(2, 2), train)[0]
+    again = trained_once(tmp_path, dict(b=2, a=1), nn.Linear(2, 2), train)[0]
     assert torch.equal(first.weight, again.weight) and len(calls) == 1 and not again.weight.requires_grad
-    assert kept(None, dict(a=1), None, train)[1] == 1. and calls[1] is None
+    assert trained_once(None, dict(a=1), None, train)[1] == 1. and calls[1] is None
 
 
 def test_rows_of_earlier_calls_stay(tmp_path):

@@ -9,7 +9,7 @@ from avgen_nb import hao
 from avgen_nb.cgan import Generator
 from avgen_nb.cmcgan import ABLATIONS, CMCGAN_GUIDED, HAO, ablated, crossing
 from avgen_nb.experiments import Effort, thin
-from avgen_nb.hao import EFFORTS, Study
+from avgen_nb.hao import HAO_EFFORTS, Study
 from avgen_nb.judges import Judge, ceiling_of
 from avgen_nb.metrics import Row
 from avgen_nb.nets import MODALITIES
@@ -104,7 +104,7 @@ def test_training_leaves_the_callers_randomness_alone(study):
 
 
 def test_all_begin_with_the_same_encoders(study):
-    both, single = study.cmcgan(), hao.alone(study, hao.SINGLES['picture'])
+    both, single = study.cmcgan(), hao.singles(study, hao.SINGLES['picture'])
     E, minutes = study.encoders(1)
     assert len(list(study.shelf.iterdir())) == 4 and len(minutes) == 2, 'two seeds, two modalities, trained once'
     assert all(torch.equal(a, b) for a, b in zip(single[1].E.state_dict().values(), E['sound'].state_dict().values()))
@@ -112,7 +112,7 @@ def test_all_begin_with_the_same_encoders(study):
 
 
 def test_what_is_there_is_not_trained_again(study, monkeypatch):
-    first, single = study.cmcgan(), hao.alone(study, hao.SINGLES['sound'], 2)
+    first, single = study.cmcgan(), hao.singles(study, hao.SINGLES['sound'], 2)
     def never(*a, **k): raise AssertionError('trained again')
     for name in ('choose', 'train_system', 'encoder_for_system'): monkeypatch.setattr(hao, name, never)
     monkeypatch.setattr(Study, 'encoders', lambda self, seed, recipe=None: None)
@@ -120,7 +120,7 @@ def test_what_is_there_is_not_trained_again(study, monkeypatch):
     x = study.data['test'].batch(torch.arange(3))
     for one, other in zip(first.values(), again.cmcgan(hao.CMCGAN_GUIDED).values()):
         assert all(torch.allclose(one[t].make(getattr(x, s)), other[t].make(getattr(x, s)), atol=1e-5) for s, t in crossing(('picture', 'sound')))
-    assert hao.alone(again, hao.SINGLES['sound'], 2)[1].meta['steps'] == single[1].meta['steps'] == 16
+    assert hao.singles(again, hao.SINGLES['sound'], 2)[1].meta['steps'] == single[1].meta['steps'] == 16
 
 
 def test_k_is_compared_at_the_same_generator_steps(study):
@@ -169,6 +169,6 @@ def test_the_papers_figures_stand_beside_the_papers_recipe_only():
 
 
 def test_budgets_are_lesson_10bs():
-    from avgen_nb.chen import EFFORTS as CHENS
-    assert list(EFFORTS) == list(CHENS)
-    assert all(len(EFFORTS[b].seeds) >= 3 for b in ('cpu', 'gpu'))
+    from avgen_nb.chen import CHEN_EFFORTS
+    assert list(HAO_EFFORTS) == list(CHEN_EFFORTS)
+    assert all(len(HAO_EFFORTS[b].seeds) >= 3 for b in ('cpu', 'gpu'))

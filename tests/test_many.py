@@ -6,7 +6,7 @@ import pytest, torch
 from torch import nn
 
 from avgen_nb.loop import Chance, Place, Stopped
-from avgen_nb.many import OneOfMany, find_place, fit, globalise, share
+from avgen_nb.many import OneOfMany, find_place, fit, globalise, slice_of
 from test_training import DropGAN, quick, spawn, tensors_of
 
 
@@ -107,8 +107,8 @@ def test_a_launcher_that_started_one_says_so(monkeypatch):
 
 def test_shares_make_the_whole():
     x = torch.arange(12)
-    assert torch.equal(torch.cat([share(x, r, 4) for r in range(4)]), x)
-    with pytest.raises(ValueError, match='does not divide'): share(x, 0, 5)
+    assert torch.equal(torch.cat([slice_of(x, r, 4) for r in range(4)]), x)
+    with pytest.raises(ValueError, match='does not divide'): slice_of(x, 0, 5)
 
 def test_both_places_have_the_same_methods():
     public = lambda kind: {k for k, v in vars(kind).items() if callable(v) and not k.startswith('_')}

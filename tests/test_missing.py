@@ -13,7 +13,7 @@ from avgen_nb.nets import PICTURE, SOUND
 from avgen_nb.pairs import Pairs
 from avgen_nb.runs import changed
 from avgen_nb.sound import lms, lms_to_db
-from avgen_nb.loop import Budget, Loop, Place, prepare
+from avgen_nb.loop import Budget, Loop, Place, place_nets
 
 CLASSES = ('flute', 'tuba', 'violin')
 TINY = replace(WORKS['test'], songs=1, classify=2, encode=2, game=2, learn=1, test=2, levels=(missing.INF, 0), seeds=(0, 1))
@@ -59,7 +59,7 @@ def test_two_encoders_of_one_sense_do_not_share_weights(data):
 def test_both_encoders_of_one_sense_hear_the_same_variation(data):
     task = FusionTask(('sound', 'sound'), changed(WAYS[0].encoder, vary=1.), data['train'])
     loop = Loop(task, Budget(steps=1), Place(torch.device('cpu')))
-    prepare(loop)
+    place_nets(loop)
     batch = task.draw(loop)
     assert not torch.equal(batch.sound, data['train'].batch(batch.index).sound)
     assert torch.equal(batch.picture, data['train'].batch(batch.index).picture), 'nobody looks, nothing is varied'

@@ -6,13 +6,15 @@ import pytest
 import torch
 
 import avgen_nb
-from avgen_nb import nets
+from avgen_nb import cli, nets
 from avgen_nb.cgan import S2I_C_GUIDED, train_run
 from avgen_nb.cmcgan import CMCGAN_GUIDED, load_cycle, round_trips, train_cycle
 from avgen_nb.judges import judge_for, judges_for, load_judge, save_judge, train_judge
 from avgen_nb.nets import PICTURE, SOUND, Decoder, Discriminator, Encoder, Modality, draw_numbers, modality_named, register_modality
 from avgen_nb.pairs import Pairs
 from avgen_nb.runs import changed, evaluate_run, load_run
+from avgen_nb.sound import write_sound
+from trees import tone
 
 CLASSES = ('flute', 'tuba', 'violin')
 SMALL = dict(hidden=(8,), keep=(.8,), batch=12)
@@ -93,6 +95,31 @@ def test_a_game_from_sound_to_it_is_trained_kept_loaded_and_made_from(move, data
     assert torch.allclose(again.make(x, 1), run.make(x, 1), atol=1e-5) and again.make(x).shape == (5, 1, 12, 8)
     accuracy = evaluate_run(again, data)[0]
     assert accuracy.metric == 'balanced_accuracy' and accuracy.direction == 'sound → move'
+
+
+def write_moves(x, stem):
+    "Write STEM.txt."
+    path = Path(f'{stem}.txt')
+    path.write_text('\n'.join(' '.join(f'{v:.3f}' for v in row) for row in x[0, 0].tolist()))
+    return path
+
+
+def test_its_command_is_there_once_it_says_how_it_is_written(move, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(['move', 'a.wav']) == 2 and "invalid choice: 'move'" in capsys.readouterr().err
+    move.add(write=write_moves, writes=('.txt',), given=SOUND)
+    with pytest.raises(SystemExit): cli.main(['--help'])
+    assert '\n    move      make the move of each sound; a judge names what was made\n' in capsys.readouterr().out
+    write_sound('a.wav', tone(220))
+    assert cli.main(['move', 'a.wav']) == 2 and 'no run in runs or demo/runs makes a move of a sound; give one with --model' in capsys.readouterr().err
+    recipe = changed(S2I_C_GUIDED, name='S2M', target='move', encoder=SMALL | dict(plan=('8/2', '8/2')), game=TINY)
+    train_run(recipe, data, tmp_path/'runs'/'S2M', steps=3, budget='test', quiet=True)
+    assert cli.main(['move', 'a.wav', '--out', 'made']) == cli.main(['move', 'a.wav', '--model', 'runs/S2M', '--out', 'again']) == 0
+    (file, judged, sure), _ = (line.split('\t') for line in capsys.readouterr().out.splitlines())
+    assert file == 'a.wav' and judged in CLASSES and 0 < float(sure) <= 1
+    text = (tmp_path/'made'/'a.txt').read_text()
+    assert [len(line.split()) for line in text.splitlines()] == [8] * 12 and (tmp_path/'again'/'a.txt').read_text() == text
+    assert cli.main(['picture', 'a.wav', '--model', 'runs/S2M']) == 2 and 'takes a sound and makes a move, but a picture was wanted; use `avgen move`' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('turned', (False, True))

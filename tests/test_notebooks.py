@@ -56,6 +56,18 @@ def test_first_cells(path):
         assert '**Runs on**' in ''.join(source(c) for c in cells[:5])
 
 
+@each_lesson
+def test_an_opening_says_how_long_what_before_and_what_for(path):
+    opening = next(source(c) for c in read(path)['cells'] if '**Runs on**' in source(c))
+    line, rest = opening.split('\n', 1)
+    assert re.search(r'\d+ (?:second|minute)|(?:few|half a|a|under a) (?:second|minute)', line.split('**To study**')[0]), 'how long it runs'
+    assert re.search(r'\*\*To study\*\*: \d+ minutes\. \*\*Read before\*\*: (?:lessons? \W?\d\d|nothing)', line), 'how long to study, and what to have read'
+    order, own = [p.name.partition('_')[0] for p in LESSONS], path.name.partition('_')[0]
+    assert all(n in order and n < own for n in re.findall(r'\b(\d\d[a-z]?)\b', line.split('**Read before**')[1])), 'earlier lessons'
+    skills = re.match(r'\s*After this lesson you can:\n+((?:- .+\n?)+)', rest)
+    assert skills and len(skills[1].strip().split('\n')) >= 2, 'what you will be able to do at the end'
+
+
 @each
 def test_saved_state_is_clean(path):
     nb = read(path)
@@ -118,8 +130,35 @@ def test_no_modality_branches_in_exports(path):
 
 
 MODULES = sorted(f for f in (ROOT/'avgen_nb').glob('*.py') if not f.stem.startswith('_'))
+SHARED = dict(main='a module\'s own command line', experiments='what a paper\'s command line runs',
+              fit='`many.fit` is `training.fit` with the other processes', choose='`many.choose` is `training.choose` with the other processes')
 SEEDS_ALL = ('torch.manual_seed', 'torch.random.manual_seed', 'torch.seed', 'torch.default_generator.manual_seed', 'torch.cuda.manual_seed',
              'torch.cuda.manual_seed_all', 'np.random.seed', 'random.seed')
+
+
+def defined(text):
+    "The public names that a module defines at its top level."
+    for node in ast.parse(text).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)): found = [node.name]
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found = [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+        else: found = []
+        yield from (n for n in found if n[0] != '_')
+
+
+def test_what_defines_a_name_is_found():
+    text = 'import a\nfrom b import c\nD: int = 1\nE, F = 2, 3\ng.h = 4\n_i = 5\ndef j(): k = 6\nclass L:\n    def m(self): pass'
+    assert list(defined(text)) == ['D', 'E', 'F', 'j', 'L']
+
+
+def test_a_name_means_one_thing():
+    homes = {}
+    for path in MODULES:
+        for name in set(defined(path.read_text(encoding='utf-8'))): homes.setdefault(name, []).append(path.stem)
+    twice = {name: where for name, where in homes.items() if len(where) > 1}
+    assert not {n: where for n, where in twice.items() if n not in SHARED}, 'one name for one thing in the whole package'
+    assert set(SHARED) == set(twice), 'names that are defined once need no leave'
 
 
 def leaks(tree, inside=False):

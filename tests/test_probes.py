@@ -9,9 +9,10 @@ import torch
 from avgen_nb.nets import PICTURE, SOUND, shake
 from avgen_nb.pairs import Pairs
 from avgen_nb.players import KEYPOINTS, Moment, draw_look, keypoints
-from avgen_nb.probes import (REACH, body_frame, bootstrap, centre_of, correlation, cross_sums, known,
+from avgen_nb.probes import (REACH, body_frame, bootstrap, centre_of, correlation, cross_sums,
                              linear_readout, load_probe, midi_of, movement, pitch_error, plain_correlation, plain_sums, pose_correlation,
-                             probe_for, reach, save_probe, score_pitch, score_pose, score_probe, score_read, shake_points, share_of, shuffled, train_probe)
+                             probe_for, reach, save_probe, score_pitch, score_pose, score_probe, score_read, shake_points, share_of, shuffled, train_probe,
+                             where_known)
 from avgen_nb.files import save_nets
 
 CLASSES = ('cello', 'flute', 'trombone')
@@ -188,13 +189,13 @@ def test_a_shuffle_stays_within_the_instrument():
 
 def test_rests_and_unknown_truth_are_left_out():
     pairs = toy_pairs()
-    assert len(known(pairs, 'pitch')) == int(pairs.truth['pitch'].isfinite().sum()) < len(pairs)
-    with pytest.raises(ValueError, match='do not say their pitch'): known(replace(pairs, truth={}), 'pitch')
+    assert len(where_known(pairs, 'pitch')) == int(pairs.truth['pitch'].isfinite().sum()) < len(pairs)
+    with pytest.raises(ValueError, match='do not say their pitch'): where_known(replace(pairs, truth={}), 'pitch')
 
 
 def test_scores_of_a_perfect_and_of_a_blind_generator():
     pairs = toy_pairs()
-    pairs = known(pairs, 'pitch')
+    pairs = where_known(pairs, 'pitch')
     true = pairs.truth['keypoints']
     perfect = score_read(true, true, pairs, 'keypoints', system='perfect')
     by = {(r.metric, r.data): r for r in perfect}
@@ -212,14 +213,14 @@ def test_scores_of_a_perfect_and_of_a_blind_generator():
 
 
 def test_a_data_set_without_strings_or_slides_has_no_pose_correlation():
-    pairs = known(toy_pairs(), 'pitch')
+    pairs = where_known(toy_pairs(), 'pitch')
     flutes = pairs.subset(pairs.labels == 1)
     t = flutes.truth['keypoints']
     assert {r.metric for r in score_read(t, t, flutes, 'keypoints')} == {'pose_error', 'pose_error_body'}
 
 
 def test_a_run_is_scored_with_its_own_moments():
-    pairs = marked(known(toy_pairs(), 'pitch'))
+    pairs = marked(where_known(toy_pairs(), 'pitch'))
     run = SimpleNamespace(source=SOUND, target=SOUND, meta=dict(seed=3, steps=7), make=lambda x, seed: x)   # hands the sound through
     rows = score_pitch(run, dict(test=pairs), Oracle('pitch', 'sound', pairs.truth['pitch']), system='copy')
     by = {r.metric: r for r in rows if r.data == 'orchestra'}
@@ -230,7 +231,7 @@ def test_a_run_is_scored_with_its_own_moments():
 
 
 def test_the_real_side_is_read_a_part_at_a_time(monkeypatch):
-    pairs, seen, batch = marked(known(toy_pairs(8, 24), 'pitch')), [], Pairs.batch
+    pairs, seen, batch = marked(where_known(toy_pairs(8, 24), 'pitch')), [], Pairs.batch
     monkeypatch.setattr(Pairs, 'batch', lambda self, index, *a: (seen.append(len(index)), batch(self, index, *a))[1])
     run = SimpleNamespace(source=SOUND, target=SOUND, make=lambda x, seed: x)
     score_probe(run, pairs, Oracle('pitch', 'sound', pairs.truth['pitch']))

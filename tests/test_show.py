@@ -136,3 +136,16 @@ def test_import_is_light():
     code = "import sys, avgen_nb.show, avgen_nb.sound; print([m for m in ('matplotlib', 'librosa', 'scipy', 'torchaudio', 'IPython', 'soundfile') if m in sys.modules])"
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == '[]'
+
+
+def test_a_diagram_has_every_box_and_every_arrow_once(monkeypatch):
+    shown = []
+    monkeypatch.setattr(show, 'show_figure', shown.append)
+    boxes = dict(a=(0, 0, 'from', 'sound'), b=(1, 0, 'net', 'net'), c=(2, 1, 'to', 'words'))
+    show.show_diagram(boxes, ['a b c', 'a b'], [('c', 'a', .3)])
+    texts = shown[0].axes[0].texts
+    assert [t.get_text() for t in texts] == ['from', 'net', 'to', '', '', '']
+    assert [t.get_position() for t in texts[3:]] == [(0, 0), (1, 0), (2, 1)], 'b → c leaves from b'
+    assert shown[0].get_facecolor() == (1, 1, 1, 1), 'dark words on white, whatever the theme'
+    with pytest.raises(ValueError, match="no box 'd'"): show.show_diagram(boxes, ['a d'])
+    assert len(shown) == 1

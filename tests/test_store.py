@@ -10,7 +10,7 @@ from avgen_nb import store as module, urmp
 from avgen_nb.folders import Report
 from avgen_nb.pairs import orchestra_pairs
 from avgen_nb.sound import WINDOW, write_sound
-from avgen_nb.store import load_urmp, prepare
+from avgen_nb.store import load_urmp, prepare_store
 from trees import refused, tone, write_world
 
 CODE = module.reading_code()
@@ -31,7 +31,7 @@ def own_world(world, tmp_path): return Path(shutil.copytree(world, tmp_path / 'w
 # the store
 
 @pytest.fixture(scope='module')
-def store(world, tmp_path_factory): return prepare(world, tmp_path_factory.mktemp('store'), progress=False)
+def store(world, tmp_path_factory): return prepare_store(world, tmp_path_factory.mktemp('store'), progress=False)
 
 
 def contents(store): return {f.name: f.read_bytes() for f in sorted(store.iterdir())}
@@ -70,14 +70,14 @@ def test_a_store_gives_what_its_tree_gives(world, store, options):
 
 def test_several_blocks_and_processes_give_the_same_store(world, store, tmp_path, monkeypatch):
     monkeypatch.setattr(urmp, 'BLOCK', 3)
-    assert contents(prepare(world, tmp_path, workers=2, progress=False)) == contents(store)
+    assert contents(prepare_store(world, tmp_path, workers=2, progress=False)) == contents(store)
 
 
 def test_the_exported_orchestra_comes_back_from_its_store(tmp_path, orchestra):
     from avgen_nb.orchestra import Plan
     from avgen_nb.urmp import Export
     for i in (0, 1, 3): Export(Plan('small', 0), str(tmp_path), (160, 90))[i]    # two songs of the bassoon to train with, one to test
-    store = prepare(tmp_path, tmp_path / 'store', progress=False)
+    store = prepare_store(tmp_path, tmp_path / 'store', progress=False)
     assert same(load_urmp(store), load_urmp(tmp_path)) and load_urmp(store).keys() == {'train', 'dev', 'test'}
     test, known = load_urmp(store)['test'], orchestra['test'].only(('bassoon',))
     a, b = (p.batch(torch.arange(len(p))) for p in (test, known))
@@ -110,9 +110,9 @@ def test_killed_and_called_again_it_makes_the_same_store(world, store, tmp_path,
     monkeypatch.setattr(module, 'append', functools.partial(module.append, often=1))
     with monkeypatch.context() as m:
         m.setattr(module, 'write_json', die_at_journal)
-        assert forked(lambda: prepare(world, tmp_path / 's', workers=0, progress=False)) == -signal.SIGKILL
+        assert forked(lambda: prepare_store(world, tmp_path / 's', workers=0, progress=False)) == -signal.SIGKILL
     assert not (tmp_path / 's' / 'store.json').exists()
-    assert contents(prepare(world, tmp_path / 's', workers=0, progress=False)) == contents(store)
+    assert contents(prepare_store(world, tmp_path / 's', workers=0, progress=False)) == contents(store)
     done = at if moment == 'after the numbers' else max(0, at - 1)
     assert len(reads) == 32 - 4 * done
 
@@ -125,9 +125,9 @@ def test_half_a_block_on_the_disk_is_written_again(world, store, tmp_path, monke
             yield block
     with monkeypatch.context() as m:
         m.setattr(module, 'read_blocks', stop)
-        with pytest.raises(KeyboardInterrupt): prepare(world, tmp_path, workers=0, progress=False)
+        with pytest.raises(KeyboardInterrupt): prepare_store(world, tmp_path, workers=0, progress=False)
     with open(tmp_path / 'lms.npy', 'ab') as f: f.write(b'half a row')
-    assert contents(prepare(world, tmp_path, workers=0, progress=False)) == contents(store)
+    assert contents(prepare_store(world, tmp_path, workers=0, progress=False)) == contents(store)
 
 
 def test_a_broken_journal_or_lost_numbers_begin_anew(world, store, tmp_path, reads):
@@ -140,23 +140,23 @@ def test_a_broken_journal_or_lost_numbers_begin_anew(world, store, tmp_path, rea
         (tmp_path / 'journal.json').write_text(json.dumps(dict(journal, blocks=8, kept=32, bad=[], odd=[])))
         damage()
         (tmp_path / '.journal.json').unlink(missing_ok=True)
-        if not module.read_json(tmp_path / 'journal.json'): assert 'neither empty nor a store' in refused(prepare, world, tmp_path, progress=False)
-        else: assert contents(prepare(world, tmp_path, workers=0, progress=False)) == contents(store) and len(reads) == 32
+        if not module.read_json(tmp_path / 'journal.json'): assert 'neither empty nor a store' in refused(prepare_store, world, tmp_path, progress=False)
+        else: assert contents(prepare_store(world, tmp_path, workers=0, progress=False)) == contents(store) and len(reads) == 32
 
 
 def test_an_unchanged_tree_is_not_read_again(own_world, tmp_path, reads):
-    prepare(own_world, tmp_path / 's', workers=0, progress=False)
+    prepare_store(own_world, tmp_path / 's', workers=0, progress=False)
     assert len(reads) == 32
     reads.clear()
     before, report = contents(tmp_path / 's'), Report()
-    prepare(own_world, tmp_path / 's', workers=0, progress=False, report=report)
+    prepare_store(own_world, tmp_path / 's', workers=0, progress=False, report=report)
     assert not reads and contents(tmp_path / 's') == before and report.read == 32
 
 
 def test_training_finds_the_store_of_a_tree_while_it_is_fresh(own_world, reads):
     direct = load_urmp(own_world, workers=0)
     assert len(reads) == 32
-    where = prepare(own_world, workers=0, progress=False)
+    where = prepare_store(own_world, workers=0, progress=False)
     assert where == module.store_of(own_world) and str(where).startswith(os.environ['AVGEN_CACHE'])
     reads.clear()
     assert same(load_urmp(own_world, workers=0), direct) and not reads
@@ -180,10 +180,10 @@ def remove(path):
 
 @pytest.mark.parametrize('what', (change, add, remove))
 def test_a_changed_tree_is_noticed(own_world, tmp_path, what):
-    old = load_urmp(prepare(own_world, tmp_path / 's', progress=False))
+    old = load_urmp(prepare_store(own_world, tmp_path / 's', progress=False))
     numbers = [old['train'].sounds.clone(), old['train'].pictures.clone()]
     what(own_world / 'chunk' / 'train' / 'tuba' / 'tuba00_500.wav')
-    new = load_urmp(prepare(own_world, tmp_path / 's', progress=False))
+    new = load_urmp(prepare_store(own_world, tmp_path / 's', progress=False))
     assert same(new, load_urmp(own_world)) and sum(map(len, new.values())) == 32 + (what is add) - (what is remove)
     assert torch.equal(old['train'].sounds, numbers[0]) and torch.equal(old['train'].pictures, numbers[1])   # who has the old one open keeps it
 
@@ -201,7 +201,7 @@ def spoil(world):
 
 def test_every_bad_or_unpaired_file_is_reported(own_world, tmp_path, capsys):
     wrong, report = spoil(own_world), Report()
-    store = prepare(own_world, tmp_path / 's', max_bad=.5, progress=False, report=report)
+    store = prepare_store(own_world, tmp_path / 's', max_bad=.5, progress=False, report=report)
     said = capsys.readouterr().out
     kept = json.loads((store / 'report.json').read_text())
     assert {p for p, _ in kept['bad']} == wrong and kept['pairs'] == 27 and all(Path(p).name in said for p in wrong)
@@ -213,27 +213,27 @@ def test_every_bad_or_unpaired_file_is_reported(own_world, tmp_path, capsys):
 
 def test_too_many_bad_files_stop_it_and_nothing_is_read_twice(own_world, tmp_path, reads):
     (own_world / 'img' / 'train' / 'tuba' / 'tuba01_600.jpg').write_bytes(b'no picture')
-    assert 'max_bad' in refused(prepare, own_world, tmp_path / 's', workers=0, progress=False)
+    assert 'max_bad' in refused(prepare_store, own_world, tmp_path / 's', workers=0, progress=False)
     assert json.loads((tmp_path / 's' / 'report.json').read_text())['bad'] == [['img/train/tuba/tuba01_600.jpg', 'not a readable picture; give a png or jpg that opens']]
     assert 'img and chunk' in refused(load_urmp, tmp_path / 's') and len(reads) == 32
-    assert sum(map(len, load_urmp(prepare(own_world, tmp_path / 's', max_bad=.1, workers=0, progress=False)).values())) == 31
+    assert sum(map(len, load_urmp(prepare_store(own_world, tmp_path / 's', max_bad=.1, workers=0, progress=False)).values())) == 31
     assert len(reads) == 32
 
 
 def test_too_many_without_partner_stop_it_before_it_reads(own_world, tmp_path, reads):
     (own_world / 'img' / 'train' / 'tuba' / 'tuba01_600.jpg').unlink()
-    assert 'tuba01_600.wav' in refused(prepare, own_world, tmp_path / 's', progress=False) and not reads
+    assert 'tuba01_600.wav' in refused(prepare_store, own_world, tmp_path / 's', progress=False) and not reads
 
 
 def test_a_side_of_which_nothing_can_be_read(own_world, tmp_path):
     for f in own_world.glob('img/validation/*/*.jpg'): f.write_bytes(b'x')
-    for call in (lambda: prepare(own_world, tmp_path / 's', max_bad=1, progress=False), lambda: load_urmp(own_world, max_bad=1)):
+    for call in (lambda: prepare_store(own_world, tmp_path / 's', max_bad=1, progress=False), lambda: load_urmp(own_world, max_bad=1)):
         assert 'None of the 8 pairs of test' in refused(call)
 
 
 def test_clipped_sounds_are_used_and_noted(own_world, tmp_path, recwarn):
     write_sound(own_world / 'chunk' / 'train' / 'tuba' / 'tuba01_600.wav', (torch.arange(WINDOW) // 50 % 2 * 2 - 1).float(), stereo=True)
-    store = prepare(own_world, tmp_path / 's', progress=False)
+    store = prepare_store(own_world, tmp_path / 's', progress=False)
     kept = json.loads((store / 'report.json').read_text())
     assert kept['pairs'] == 32 and len(kept['odd']) == 1 and kept['odd'][0].startswith('chunk/train/tuba/tuba01_600.wav') and not recwarn
 
@@ -264,7 +264,7 @@ def test_a_damaged_or_foreign_store_is_refused(store, tmp_path, damage, words):
 
 def test_a_store_of_another_size_or_crop_says_so(world, store, tmp_path):
     assert 'size=64, not 128' in refused(load_urmp, store, size=128) and 'across=0.5, not 0.1' in refused(load_urmp, store, across=.1)
-    big = load_urmp(prepare(world, tmp_path, size=32, across=0., progress=False))
+    big = load_urmp(prepare_store(world, tmp_path, size=32, across=0., progress=False))
     assert big['test'].pictures.shape == (8, 3, 32, 32)
 
 
@@ -274,25 +274,25 @@ def test_a_store_of_other_code_is_opened_with_a_note_and_made_anew(world, store,
     report = Report()
     load_urmp(own, report=report)
     assert 'another version' in report.notes[0] and not reads
-    prepare(world, own, workers=0, progress=False)
+    prepare_store(world, own, workers=0, progress=False)
     assert len(reads) == 32 and contents(own) == contents(store)
 
 
 def test_a_store_needs_a_folder_of_its_own(own_world, tmp_path, monkeypatch):
     (tmp_path / 'full').mkdir(); (tmp_path / 'full' / 'thesis.txt').write_text('…'); (tmp_path / 'file').write_text('…')
-    assert 'neither empty nor a store' in refused(prepare, own_world, tmp_path / 'full', progress=False)
-    assert 'neither empty nor a store' in refused(prepare, own_world, own_world, progress=False)
-    assert 'is a file' in refused(prepare, own_world, tmp_path / 'file', progress=False)
-    assert 'among the files' in refused(prepare, own_world, own_world / 'img' / 'store', progress=False)
+    assert 'neither empty nor a store' in refused(prepare_store, own_world, tmp_path / 'full', progress=False)
+    assert 'neither empty nor a store' in refused(prepare_store, own_world, own_world, progress=False)
+    assert 'is a file' in refused(prepare_store, own_world, tmp_path / 'file', progress=False)
+    assert 'among the files' in refused(prepare_store, own_world, own_world / 'img' / 'store', progress=False)
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: types.SimpleNamespace(free=10**6))
-    assert 'make room' in refused(prepare, own_world, tmp_path / 's', progress=False)
+    assert 'make room' in refused(prepare_store, own_world, tmp_path / 's', progress=False)
     assert [f.name for f in (tmp_path / 'full').iterdir()] == ['thesis.txt'] and not (own_world / 'img' / 'store').exists()
 
 
 def test_two_processes_do_not_write_one_store(world, store):
-    with module.alone(store):
-        assert forked(lambda: refused(prepare, world, store, progress=False).index('another process')) == 0
-    assert forked(lambda: prepare(world, store, progress=False)) == 0
+    with module.locked(store):
+        assert forked(lambda: refused(prepare_store, world, store, progress=False).index('another process')) == 0
+    assert forked(lambda: prepare_store(world, store, progress=False)) == 0
 
 
 def test_the_command_prepares_and_says_what_was_wrong(own_world, tmp_path, capsys):
@@ -309,9 +309,9 @@ def test_the_command_prepares_and_says_what_was_wrong(own_world, tmp_path, capsy
 
 MEMORY = '''
 import resource, sys
-from avgen_nb.store import prepare
+from avgen_nb.store import prepare_store
 for tree in sys.argv[1:]:
-    prepare(tree, tree + '-store', size=256, workers=0, progress=False)
+    prepare_store(tree, tree + '-store', size=256, workers=0, progress=False)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 '''
 

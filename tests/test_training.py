@@ -5,7 +5,7 @@ import pytest, safetensors.torch, torch
 from torch import nn
 from avgen_nb import loop as loops, training
 from avgen_nb.files import checkpoints, latest_checkpoint, load_nets, read_checkpoint, save_nets
-from avgen_nb.loop import Budget, CloudGAN, Loop, Losses, Place, Stopped, average_into, fast_bf16, pick_precision, prepare, seeded
+from avgen_nb.loop import Budget, CloudGAN, Loop, Losses, Place, Stopped, average_into, fast_bf16, pick_precision, place_nets, seeded
 from avgen_nb.training import choose, fit, seed_of
 
 
@@ -103,7 +103,7 @@ def test_history_holds_means_over_the_steps_between():
 
 def test_an_update_leaves_other_nets_alone():
     task = CloudGAN()
-    loop = Loop(task, Budget(1), Place(torch.device('cpu'))); prepare(loop)
+    loop = Loop(task, Budget(1), Place(torch.device('cpu'))); place_nets(loop)
     before = {k: v.clone() for k, v in task.nets['D'].state_dict().items()}
     loop.update('G', task.nets['D'](task.nets['G'](torch.randn(8, 2))).mean())
     assert all(p.grad is None for p in task.nets['D'].parameters()) and all(p.grad is not None for p in task.nets['G'].parameters())
@@ -149,7 +149,7 @@ def test_float16_trains_with_a_scaler_that_resumes(tmp_path):
 
 def test_an_overflow_in_float16_leaves_the_weights_alone():
     loop = Loop(Conv(), Budget(1), Place(torch.device('cpu')), 'fp16')
-    prepare(loop)
+    place_nets(loop)
     before = [p.clone() for p in loop.task.nets['net'].parameters()]
     loop.update('net', loop.task.nets['net'](loop.randn(2, 3, 8, 8)).float().mean() * 1e36)
     assert loop.scaler.get_scale() == 2.**15 and all(torch.equal(a, b) for a, b in zip(before, loop.task.nets['net'].parameters()))

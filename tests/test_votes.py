@@ -7,7 +7,7 @@ import torch
 
 from avgen_nb import votes
 from avgen_nb.rating import PAPER_COUNTS, PAPER_MEANS, blind, latest, mean_score, rating_items
-from avgen_nb.votes import (agreement_rows, alpha, are_simulated, coincidences, data_name, difference_rows, drawn_means, expected_score,
+from avgen_nb.votes import (agreement_rows, alpha, are_simulated, coincidences, data_and_raters, difference_rows, drawn_means, expected_score,
                             middle, paper_rows, percent_agreement, rater_biases, rating_rows, score_counts, score_table, show_votes,
                             simulate, simulated_rater, system_difference, system_means)
 from raters import QUALITY, a_rating, systems
@@ -186,4 +186,4 @@ def test_simulated_is_always_marked():
     fig = show_votes(mixed)
     assert 'simulated' in fig.axes[0].get_title() and 'Chen' in fig.axes[1].get_title()
     plt.close('all')
-    assert data_name(mixed[-1:]) == '1 rater' and data_name([a_rating(), a_rating(rater='b')], 'x') == 'x, 2 raters'
+    assert data_and_raters(mixed[-1:]) == '1 rater' and data_and_raters([a_rating(), a_rating(rater='b')], 'x') == 'x, 2 raters'
