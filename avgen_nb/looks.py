@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np, torch
-from .cache import cache_folder, code_hash, keep, load_arrays, save_arrays
+from .cache import cache_folder, code_hash, kept, load_arrays, save_arrays
 from .orchestra import BOWED, SIZES, Plan, compose, data_hash, frames_in, in_parallel, moments, song_seed
 from .players import INSTRUMENTS, KEYPOINTS, draw_look, draw_player, keypoints
 from .sound import SAMPLE_RATE
@@ -129,10 +129,8 @@ def more_looks(size='default', # 'default' or 'small'
     if size not in SIZES: raise ValueError(f"size is {size!r}; it must be one of {', '.join(SIZES)}")
     if looks < 1: raise ValueError(f'looks={looks} are none; ask for at least 1, or leave them out.')
     path = cache_folder() / f"looks{'' if pixels == 64 else pixels}-{size}-{looks}-{seed}-{code_hash('looks')}{data_hash()}.safetensors"
-    if cache and (arrays := load_arrays(path)): return arrays
     own = training_rows(Plan(size, seed))
     if not len(own): raise ValueError(f'the world {size!r} has no training songs; choose another size.')
     row, look = np.tile(own, looks), np.repeat(np.arange(1, looks + 1), len(own))
-    arrays = dict(draw_looks(row, look, size, seed, pixels, workers, progress), row=row, look=look)
-    if cache: keep(lambda: save_arrays(path, arrays), path)
-    return arrays
+    make = lambda: dict(draw_looks(row, look, size, seed, pixels, workers, progress), row=row, look=look)
+    return kept(path if cache else None, load_arrays, make, save_arrays)

@@ -143,10 +143,11 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     p.add_argument('runs', nargs='*', type=Path)
     p.add_argument('--minutes', type=float, help='that the runs were given, for the card')
+    p.add_argument('--command', help='that made the runs, for the card; none: `avgen train NAME --minutes MINUTES`')
     p.add_argument('--rescore', action='store_true', help='score the models that are in the package again')
     a = p.parse_args()
-    if a.rescore == bool(a.runs) or a.rescore == bool(a.minutes): p.error('give runs with --minutes, or --rescore alone')
-    told = lambda name: f'avgen train {name.partition("/")[0]} --minutes {a.minutes:g}' if a.minutes else json.loads((MODELS/name/'card.json').read_text(encoding='utf-8'))['command']
+    if a.rescore == bool(a.runs) or a.rescore == bool(a.minutes or a.command): p.error('give runs with --minutes or --command, or --rescore alone')
+    told = lambda name: a.command if a.command else f'avgen train {name.partition("/")[0]} --minutes {a.minutes:g}' if a.minutes else json.loads((MODELS/name/'card.json').read_text(encoding='utf-8'))['command']
     names = shipped_names() if a.rescore else [name for folder in a.runs for name in ship(folder)]
     for name in names: publish(score(name, told(name)))
     size = sum((MODELS/n/'model.safetensors').stat().st_size for n in names)

@@ -190,7 +190,7 @@ def test_intervals_from_seeds_by_hand(root):
     assert (one.low, one.high) == (.4 - .0196, .4 + .0196) and seed_intervals.renewed([new, one])[0] == new, 'nothing is widened twice'
 
 
-@pytest.mark.parametrize('paper, recipe, more, n', [('chen2017', CHEN_S2I, chen.ASSUMED, 13), ('cmcgan2018', HAO, hao.ASSUMED, 21)])
+@pytest.mark.parametrize('paper, recipe, more, n', [('chen2017', CHEN_S2I, chen.CHEN_ASSUMED, 13), ('cmcgan2018', HAO, hao.HAO_ASSUMED, 21)])
 def test_a_ledger_lists_every_assumption_of_every_part(root, paper, recipe, more, n):
     lines = assumptions(recipe)
     assert len(lines) == n and all('assumption' in line for line in lines)
