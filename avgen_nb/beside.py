@@ -86,7 +86,7 @@ PICTURE.add(walk=picture_walk)   # what is seen and what is heard on the way
 SOUND.add(walk=sound_walk)
 
 # %% ../nbs/91b_beside.ipynb #00000077
-def explore_walk(name='S2I-C+guide', instrument='cello', pitch=48, to_instrument='trumpet', to_pitch=70, z=0, to_z=0, steps=8, who=0):
+def explore_walk(name='S2I-flow', instrument='cello', pitch=48, to_instrument='trumpet', to_pitch=70, z=0, to_z=0, steps=8, who=0):
     "A film of the way from one note to another, twenty frames in two seconds, and some of its frames with what the judge says."
     if steps < 2: raise ValueError(f'steps is {steps}; give at least 2.')
     run, ends = open_model(name), ((instrument, pitch, who), (to_instrument, to_pitch, who))
@@ -118,7 +118,7 @@ def round_trip(there, back,   # trained models, each taking what the other makes
             yield run.target, x, run.jury
 
 # %% ../nbs/91b_beside.ipynb #00000080
-def explore_trip(start='S2I-C+guide', back='I2S+guide', instrument='cello', pitch=48, times=3, z=0, who=0):
+def explore_trip(start='S2I-flow', back='I2S-flow', instrument='cello', pitch=48, times=3, z=0, who=0):
     "Tiles of a round trip, with what the judges say at each step."
     there, back, pair = open_model(start), open_model(back), play_pair(instrument, pitch, who=who)
     x = getattr(pair, there.source.name)
@@ -254,7 +254,7 @@ def neighbours(made,    # (1, 3, 64, 64) in [-1, 1]
     near = [Tile(f'nearest {k}: {far:.3f}', x, note=t) for k, (far, x, t) in enumerate(zip(d, pictures, told), 1)]
     return [picture_tile(made, 'made'), *near]
 
-def explore_copies(arrays, rows, bank, scale='', name='S2I-C+guide', instrument='cello', pitch=48, z=0, who=0, k=4):
+def explore_copies(arrays, rows, bank, scale='', name='S2I-flow', instrument='cello', pitch=48, z=0, who=0, k=4):
     "The picture that a note becomes, and the training pairs nearest to it; scale: what to compare the distances with."
     run, pair = open_model(name), play_pair(instrument, pitch, who=who)
     first, *others = neighbours(run.make(getattr(pair, run.source.name), z), arrays, rows, bank, k)

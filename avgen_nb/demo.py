@@ -141,9 +141,9 @@ PICTURE.add(read=read_given_picture,      # path → (1, *shape) in [-1, 1]
             made='drawn', met='seen',     # what was done to make it, and to take it in
             endings=PICTURES,             # of the files that a folder is searched for
             writes=('.png',),             # endings of the files that `write` writes
-            packaged='S2I-C+guide')       # the model that makes it where there is no other
+            packaged='S2I-flow')       # the model that makes it where there is no other
 SOUND.add(read=read_given_sound, write=write_made_sound, given=PICTURE, made='made', met='heard', endings=SOUNDS,
-          writes=('.wav', '.png'), packaged='I2S+guide')
+          writes=('.wav', '.png'), packaged='I2S-flow')
 
 
 # %% ../nbs/92_demo.ipynb #00000047

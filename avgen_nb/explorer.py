@@ -133,7 +133,7 @@ def takes(name, source):
     except (ValueError, KeyError): return False
 
 # %% ../nbs/91_explorer.ipynb #00000028
-def explore(name: str = 'S2I-C+guide',  # of a model
+def explore(name: str = 'S2I-flow',  # of a model
             instrument: str = 'cello',  # one of INSTRUMENTS
             pitch: float = 48,          # MIDI
             loudness: float = .6,       # 0..1
@@ -285,7 +285,7 @@ def pose_html(pose: Pose, fast=False):  # fast is for sounds
     return figure_html(f'<div style="position:relative">{inside}</div>', pose.caption, pose.said, 256)
 
 # %% ../nbs/91_explorer.ipynb #00000049
-def explore_pose(name='I2S+guide', instrument='cello', pitch=48, loudness=.6, phase=.5, z=0, who=0):
+def explore_pose(name='I2S-flow', instrument='cello', pitch=48, loudness=.6, phase=.5, z=0, who=0):
     "As `explore`, the given picture with joints to drag."
     given, *others = explore(name, instrument, pitch, loudness, phase, z, who)
     pitch = within(pitch, *RANGES[instrument], 'pitch')
@@ -323,7 +323,7 @@ def pose_panel(source='picture'):  # what the models take
 MOST_SECONDS = 60   # seconds of a recording that are used
 
 def film_of(wave,          # (T,), 44.1 kHz
-            name='S2I-C+guide',  # of a model that takes sounds
+            name='S2I-flow',  # of a model that takes sounds
             z=0,           # which z
             caption='drawn from the sound'):
     "The flip-book that a model draws to a recording."
@@ -349,14 +349,14 @@ def film_tiles(film,    # Film
     return [Tile(f'{k / 10:.1f} s', film.frames[k]) for k in chosen]
 
 # %% ../nbs/91_explorer.ipynb #00000060
-def given_sound(path, name='S2I-C+guide', z=0):  # a file, a model that takes sounds, which z
+def given_sound(path, name='S2I-flow', z=0):  # a file, a model that takes sounds, which z
     "A flip-book drawn to a recording."
     wave = read_sound(path)
     loudest_window(wave, str(path))
     more = f' (the first {MOST_SECONDS} s of {len(wave) / SAMPLE_RATE:.0f})' if len(wave) > MOST_SECONDS * SAMPLE_RATE else ''
     return [film_of(wave, name, z, f'{Path(path).name}{more}, drawn by {name}, z {z}')]
 
-def given_picture(path, name='I2S+guide', z=0):  # a file, a model that takes pictures, which z
+def given_picture(path, name='I2S-flow', z=0):  # a file, a model that takes pictures, which z
     "The sound made from a picture."
     x, run = to_picture(read_picture(path)[None]), open_model(name)
     made = run.make(x, z)

@@ -162,7 +162,8 @@ def item_codes(
     "The code of every item of the codec's modality."
     name, place = codec.modality.name, home_of(codec)
     float_of = lambda x: to_picture(x) if x.dtype == torch.uint8 else x.float()
-    return torch.cat([codec.encode(float_of(x.to(place))).half() for x in getattr(pairs, f'{name}s').split(part)])
+    with torch.autocast(place.type, torch.bfloat16, enabled=fast_bf16(place)):
+        return torch.cat([codec.encode(float_of(x.to(place))).half() for x in getattr(pairs, f'{name}s').split(part)])
 
 # %% ../nbs/26_flow.ipynb #26000022
 class FlowTask:

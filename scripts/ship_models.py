@@ -15,6 +15,7 @@ import argparse, json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
 from links import ROOT
 
 MODELS, RESULTS = ROOT/'avgen_nb/models', ROOT/'docs/results.jsonl'
@@ -71,6 +72,18 @@ def semitones_missed(run, notes):
     return dict(value=float(np.nanmedian(far)), chance=float(np.median(blind)))
 
 
+def copies(run, row):
+    "How near the training items what is made from the exam is, as a share of how near unseen real items are."
+    from avgen_nb.metrics import copy_rows
+    from avgen_nb.pairs import exam_pairs, orchestra_pairs
+    from avgen_nb.runs import over
+    exam, train, name = exam_pairs(), orchestra_pairs()['train'], run.target.name
+    some = exam.subset(torch.arange(0, len(exam), 4))
+    made = over(run, some, lambda x: x)
+    of = {k: getattr(row, k) for k in ('system', 'recipe', 'direction', 'data', 'split', 'steps', 'minutes', 'device', 'version', 'seeds')}
+    return [replace(r, seed=row.seed) for r in copy_rows(getattr(train, f'{name}s'), made, some.over(lambda batch: getattr(batch, name)), run.jury.features, **of)]
+
+
 LIMITS = dict(picture=(moved_by_z,), sound=(moved_by_z, semitones_missed))   # what is measured of what is made
 
 def limits(run, row):
@@ -123,7 +136,7 @@ def score(name, command):
     from avgen_nb.metrics import read_rows
     run = shipped(name)
     rows = evaluate_run(run, split='exam')
-    rows += limits(run, rows[0])
+    rows += copies(run, rows[0]) + limits(run, rows[0])
     rows += [r for r in read_rows(RESULTS) if same_model(r, rows[0]) and r.split == 'recordings']
     about = card(run, rows, command)
     (MODELS/name/'card.json').write_text(json.dumps(about, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
