@@ -31,13 +31,15 @@ from .show import to_uint8
 from .sound import SAMPLE_RATE, lms, lms_to_wave
 
 # %% ../nbs/91b_beside.ipynb #0000006e
-def arc(a, b,    # (1, d), the ends
+def arc(a, b,    # (1, …), the ends: points, or maps of numbers
         n):      # how many points
-    "Points from a to b, (n, d)."
+    "Points from a to b, (n, …)."
+    shape, a, b = a.shape[1:], a.flatten(1), b.flatten(1)
     t, cos = torch.linspace(0, 1, n)[:, None], F.cosine_similarity(a, b).clamp(-1, 1)
     omega = torch.acos(cos)
-    if omega < 1e-3 or omega > math.pi - 1e-3: return a + t * (b - a)
-    return (torch.sin((1 - t) * omega) * a + torch.sin(t * omega) * b) / torch.sin(omega)
+    straight = omega < 1e-3 or omega > math.pi - 1e-3
+    way = a + t * (b - a) if straight else (torch.sin((1 - t) * omega) * a + torch.sin(t * omega) * b) / torch.sin(omega)
+    return way.view(n, *shape)
 
 # %% ../nbs/91b_beside.ipynb #00000071
 def walk_between(run,              # a trained model

@@ -146,7 +146,7 @@ class FlowRecipe:
     vary: float = ours(.5, 'strength of the augmentation of what is given')
     walk: int = ours(8, 'steps of a walk')
     guide: float = ours(1.5, 'w of the guidance')
-    steps: Schedule = Schedule(6, 6000, 30000)
+    steps: Schedule = Schedule(6, 10000, 40000)
 
 S2I_FLOW = FlowRecipe('S2I-flow', 'sound', 'picture', changed(MOMENT, vary=.8, steps=Schedule(6, 3000, 8000)))
 I2S_FLOW = FlowRecipe('I2S-flow', 'picture', 'sound', changed(MOMENT, steps=Schedule(6, 2500, 8000)))

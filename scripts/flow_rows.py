@@ -26,11 +26,11 @@ def publish(path, rows):
     print(f'{len(rows)} rows into {path.relative_to(ROOT)}', flush=True)
 
 
-def truth_rows(run, data, **context):
+def truth_rows(run, splits, **context):
     "Pose or pitch read from what a model makes, beside what is read from the originals."
     from avgen_nb.probes import probe_for, score_probe
-    probe = probe_for(dict(picture='pose', sound='pitch')[run.target.name], data)
-    return score_probe(run, data['test'], probe, split='test', seeds=1, **context)
+    probe = probe_for(dict(picture='pose', sound='pitch')[run.target.name], splits)
+    return score_probe(run, splits['test'], probe, split='test', seeds=1, **context)
 
 
 def codec_rows(codec, data, split='test', **factors):
@@ -42,7 +42,7 @@ def codec_rows(codec, data, split='test', **factors):
     pairs, m = data[split], codec.modality
     run = Reconstruction(codec, pairs.classes, judge_for(m, data))
     context = dict(system=name_of(run), recipe=name_of(run), direction=direction_of(run), data='orchestra', split=split, n=len(pairs), seeds=1,
-                   seed=0, factors=factors, steps=codec.meta.get('steps'), minutes=codec.meta.get('minutes'))
+                   factors=factors, steps=codec.meta.get('steps'), minutes=codec.meta.get('minutes'))
     rows = pair_rows(run, pairs, context)
     if m.hear is None: return rows
     some = pairs.subset(torch.arange(0, len(pairs), 16))
@@ -86,7 +86,7 @@ def flow_points(run, data, **how):
         source, target, classes, meta, jury, noise = run.source, run.target, run.classes, run.meta, run.jury, staticmethod(run.noise)
         make = staticmethod(lambda given, seed=0, z=None: run.make(given, seed, z=z, **how))
     began = time.process_time()
-    context = dict(system=name_of(run), recipe=name_of(run), direction=direction_of(run), data='orchestra', split='dev', n=len(dev), seeds=1, seed=0,
+    context = dict(system=name_of(run), recipe=name_of(run), direction=direction_of(run), data='orchestra', split='dev', n=len(dev), seeds=1,
                    steps=run.meta['steps'], minutes=run.meta['minutes'])
     rows = pair_rows(Walked, dev, context)
     print(name_of(run), how, [(r.metric, round(r.value, 3)) for r in rows[:1] + [r for r in rows if r.metric in ('precision', 'recall')]],

@@ -1,8 +1,8 @@
-"""Draw docs/demo.png, the README's picture, from a finished demo: what was heard, what S2I-C+guide drew, and the true player.
+"""Draw docs/demo.png, the README's picture: what was heard, what a model drew, and the true player.
 
-    python scripts/readme_picture.py [DEMO]     # DEMO: folder of `make demo`, default demo
+    python scripts/readme_picture.py [MODEL]     # of the package, or the folder of a run; default S2I-flow
 
-One test song of each instrument, the window in the middle of it: chosen by place, not by looks.
+The first exam song of each instrument, the window in the middle of it: chosen by place, not by looks.
 """
 import sys
 from pathlib import Path
@@ -12,8 +12,8 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import torch
 
-from avgen_nb.runs import load_run
-from avgen_nb.pairs import orchestra_pairs
+from avgen_nb.explorer import open_model
+from avgen_nb.pairs import exam_pairs
 from avgen_nb.show import to_uint8
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,9 +29,9 @@ def middle_of_first_songs(pairs):
     return torch.stack(rows)
 
 
-def draw(demo, path):
+def draw(name, path):
     "Three rows of thirteen: spectrogram, made, true."
-    run, pairs = load_run(Path(demo)/'runs'/'S2I-C+guide'), orchestra_pairs()['test']
+    run, pairs = open_model(name), exam_pairs()
     batch = pairs.batch(middle_of_first_songs(pairs))
     made, true = to_uint8(run.make(batch.sound)), to_uint8(batch.picture)
     fig, axes = plt.subplots(3, len(pairs.classes), figsize=(13, 3.5), gridspec_kw=dict(hspace=.06, wspace=.05))
@@ -45,4 +45,4 @@ def draw(demo, path):
 
 
 if __name__ == '__main__':
-    draw(sys.argv[1] if len(sys.argv) > 1 else 'demo', ROOT/'docs'/'demo.png')
+    draw(sys.argv[1] if len(sys.argv) > 1 else 'S2I-flow', ROOT/'docs'/'demo.png')
