@@ -3,7 +3,7 @@ and weights and a sheet of pictures at some epochs.
 
     python scripts/long_run.py S2I-C                      # 50 epochs of the default orchestra, into runs/long/S2I-C; the same line goes on
     python scripts/long_run.py I2S --epochs 80 --keep 20,40,80
-    python scripts/long_run.py S2I-C --size small --steps 12 --out /tmp/try
+    python scripts/long_run.py S2I-C --size small --steps 12 --out runs/try
 
 A system is one of `avgen_nb.chen.SYSTEMS`. In the folder: `rows.jsonl`, which `chen.curve_figure` draws, new after every epoch;
 `sheet-005.jpg` and `epoch-005/`, which `load_run` reads, at the epochs of --keep and at the end; `sheet-real.jpg`, the true partners.
