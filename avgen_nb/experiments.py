@@ -67,7 +67,7 @@ def verdicts(
     return [f'{r.factors["of"]} {word(r)} {r.factors["over"]}: {r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}]' for r in gains]
 
 # %% ../nbs/19_experiments.ipynb #19e10011
-BUDGETS = ('test', 'cpu', 'gpu')   # the shortest first
+BUDGETS = ('test', 'cpu', 'long', 'gpu')   # the shortest first
 
 # %% ../nbs/19_experiments.ipynb #19e10012
 @dataclass(frozen=True)

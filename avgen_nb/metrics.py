@@ -279,7 +279,7 @@ class Row:
     recipe: str = field(default='', kw_only=True)    # whose numbers it was made with
     direction: str = ''
     data: str = ''
-    budget: str = field(default='', kw_only=True)    # how long it might take: 'test', 'cpu' or 'gpu'
+    budget: str = field(default='', kw_only=True)    # how long it might take: 'test', 'cpu', 'long' or 'gpu'
     factors: dict = field(default_factory=dict, kw_only=True)   # what else was varied: name → plain value
     split: str = ''
     metric: str = ''
