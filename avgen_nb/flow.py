@@ -20,7 +20,8 @@ from .many import fit
 from .moment import MOMENT, encoder_of_moments, moment_encoder
 from .nets import modality_named
 from .pairs import to_picture
-from .runs import EncoderRecipe, Family, Schedule, changed, judge_of, keep_run, meta_of, numbers_of, of_instrument, ours, recipe_from, register
+from .runs import EncoderRecipe, Family, Schedule, changed, judge_of, keep_run, meta_of, numbers_of, of_instrument
+from .runs import ours, recipe_from, register
 from .training import describe_pairs
 
 # %% ../nbs/26_flow.ipynb #26000007
@@ -269,7 +270,8 @@ def flow_nets(
     r = recipe_from(FlowRecipe, meta['recipe'])
     target = modality_named(r.target)
     codec = Codec(target.at(*meta['codec']['size']), meta['codec']['code'], meta['codec']['width'])
-    nets = dict(E=encoder_of_moments(modality_named(r.source), r.encoder, meta['classes']), F=FlowNet(codec.shape, r.encoder.phi, r.width, r.depth))
+    E = encoder_of_moments(modality_named(r.source), r.encoder, meta['classes'])
+    nets = dict(E=E, F=FlowNet(codec.shape, r.encoder.phi, r.width, r.depth))
     return nets if meta['codec']['packaged'] else nets | dict(C=codec)
 
 def flow_of(
@@ -291,7 +293,8 @@ def codec_of(
     **options,    # of `fit`
 ):                # (Codec, minutes, does it come with the package?)
     "The package's codec for the built-in world; for other data one of their own, without the perceptual term."
-    if not opened or opened.get('data', 'orchestra') == 'orchestra' and not opened.get('sounds'): return package_codec(recipe.target), 0., True
+    own = opened and (opened.get('data', 'orchestra') != 'orchestra' or opened.get('sounds'))
+    if not own: return package_codec(recipe.target), 0., True
     codec, run = train_codec(replace(CODECS[recipe.target], seen=0.), data['train'], out=Path(out)/'codec', **options)
     return codec, run.minutes, False
 

@@ -82,7 +82,8 @@ def check_looks(plan, rows, looks):
     "Rows and looks as two arrays of one length; only of training moments."
     rows, looks = np.broadcast_arrays(np.atleast_1d(rows), np.atleast_1d(looks))
     bad = rows[~np.isin(rows, training_rows(plan))]
-    if len(bad): raise ValueError(f'row {bad[0]} is no training moment of {plan.size!r}, so nobody else may play it; take rows of split 0.')
+    why = 'so nobody else may play it; take rows of split 0.'
+    if len(bad): raise ValueError(f'row {bad[0]} is no training moment of {plan.size!r}, {why}')
     if looks.min(initial=0) < 0: raise ValueError(f'look {looks.min()} is none; 0 is the player of the song, further ones begin at 1.')
     return rows, looks
 

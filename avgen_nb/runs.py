@@ -94,7 +94,8 @@ class Family:
     score: Callable = None    # (run, pairs, context, seed) → rows; none: `pair_rows`
 
 FAMILIES = {}   # name → Family
-MODULES = dict(cgan='avgen_nb.cgan', cmcgan='avgen_nb.cmcgan', flow='avgen_nb.flow')   # name → the module that registers it, imported when it is needed
+# name → the module that registers it, imported when it is needed
+MODULES = dict(cgan='avgen_nb.cgan', cmcgan='avgen_nb.cmcgan', flow='avgen_nb.flow')
 
 # %% ../nbs/18_runs.ipynb #1800001f
 def register(family):
