@@ -1,7 +1,7 @@
 """Rows of lessons 25 and 26: what the package's codecs keep, what each term does, what guidance and steps buy.
 
     python scripts/flow_rows.py codecs     # docs/codecs.jsonl: test songs; pose and pitch by the probes of lesson 16
-    python scripts/flow_rows.py terms      # … and the same net for 600 steps, one term taken away at a time
+    python scripts/flow_rows.py terms      # … and the same net for 300 steps, one term taken away at a time
     python scripts/flow_rows.py flows      # docs/flow.jsonl: development songs over guidance and steps; pose and pitch on test songs
 """
 import argparse, time
@@ -62,26 +62,27 @@ def codecs(data):
         publish(CODECS, codec_rows(codec, data) + [r for r in known if r.data == 'orchestra'])
 
 
-def terms(data, steps=600):
+def terms(data, steps=300):
     from avgen_nb.codec import CODECS as RECIPES, train_codec
+    from avgen_nb.experiments import thin
     from avgen_nb.moment import MOMENT, moment_encoder
     from avgen_nb.nets import PICTURE, Encoder
     from avgen_nb.runs import changed
     from ship_flows import EYE
     eye, _ = moment_encoder(PICTURE, data['train'], changed(MOMENT, plan=EYE), net=Encoder, steps=400)
     full = replace(RECIPES['picture'], width=16, critic_from=.5)
-    less = {'nothing': {}, 'slopes': dict(slope=0.), 'what is seen': dict(seen=0.), 'the discriminator': dict(critic=0.), 'half the numbers': dict(code=8)}
+    less = {'nothing': {}, 'slopes': dict(slope=0.), 'what is seen': dict(seen=0.), 'the discriminator': dict(critic=0.), 'half of the numbers': dict(code=8)}
     for name, change in less.items():
         codec, run = train_codec(replace(full, **change), data['train'], eye, steps=steps, quiet=True)
         codec.meta = dict(steps=run.steps, minutes=round(run.minutes, 1))
-        publish(CODECS, codec_rows(codec, data, 'dev', without=name))
+        publish(CODECS, codec_rows(codec, dict(data, dev=thin(data['dev'], 4)), 'dev', without=name))
 
 
 def flow_points(run, data, **how):
     "Accuracy and variety on development songs of one way to walk."
     from avgen_nb.runs import direction_of, name_of, pair_rows
     from avgen_nb.experiments import thin
-    dev = thin(data['dev'], 2)
+    dev = thin(data['dev'], 4)
     class Walked:   # the same model, walking otherwise
         source, target, classes, meta, jury, noise = run.source, run.target, run.classes, run.meta, run.jury, staticmethod(run.noise)
         make = staticmethod(lambda given, seed=0, z=None: run.make(given, seed, z=z, **how))

@@ -34,6 +34,7 @@ def codec(out, modality, pairs, eye):
     path = out/f'codec-{modality.name}.safetensors'
     if not path.exists():
         made, run = train_codec(CODECS[modality.name], pairs, eye, out=out/f'codec-{modality.name}', resume=True)
+        made = made.half().float()   # as it comes with the package: flows learn the very codes that they are used with
         save_codec(made, path, minutes=round(run.minutes, 1), steps=run.steps)
     return load_codec(path)
 

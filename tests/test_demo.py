@@ -143,8 +143,8 @@ def test_a_demo_goes_on_only_as_the_same_demo(tmp_path):
 def test_without_a_run_the_packages_own_is_taken_and_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert demo.newest_run('picture') is None
-    with pytest.warns(UserWarning, match='using the S2I-C'): assert demo.run_for('picture').recipe.name == 'S2I-C+guide'
-    with pytest.warns(UserWarning, match='using the I2S'): assert demo.run_for('sound').recipe.name == 'I2S+guide'
+    with pytest.warns(UserWarning, match='using the S2I-flow'): assert demo.run_for('picture').recipe.name == 'S2I-flow'
+    with pytest.warns(UserWarning, match='using the I2S-flow'): assert demo.run_for('sound').recipe.name == 'I2S-flow'
     (tmp_path/'runs'/'broken').mkdir(parents=True)
     (tmp_path/'runs'/'broken'/'model.safetensors').write_bytes(b'x')
     with pytest.raises(ValueError, match='broken'): demo.run_for('picture')   # not passed over in silence

@@ -84,7 +84,7 @@ for m in {modules}:
 def test_sizes():
     sizes = {f.relative_to(ROOT).as_posix(): f.stat().st_size for f in tracked()}
     assert not [f for f, s in sizes.items() if s > 10e6]
-    assert sum(sizes.values()) < 60e6
+    assert sum(sizes.values()) < 70e6
     assert sum(s for f, s in sizes.items() if f.startswith('avgen_nb/bank/')) < 8.4e6
 
 
@@ -191,7 +191,7 @@ def test_wheel_contents(wheel):
     assert any(n.endswith('.ogg') for n in bank) and any(n.endswith('.json') for n in bank) and any('LICENSE' in n for n in bank)
     assert wanted == {n for n in names if n.startswith('avgen_nb/')}
     assert {n.split('/')[0] for n in names} == {'avgen_nb', f'avgen_nb-{CFG["version"]}.dist-info'}, 'only the package'
-    assert wheel.stat().st_size < 28e6   # the note bank (8 MB), and at most 10 MB of models for each of two papers
+    assert wheel.stat().st_size < 45e6   # the note bank (8 MB), 17 MB of GANs and judges, 7 MB of codecs, 11 MB of flows
 
 
 def test_wheel_metadata(wheel):

@@ -18,7 +18,7 @@ from avgen_nb.pairs import exam_pairs
 from avgen_nb.sound import tone, write_sound
 
 MODELS = ROOT/'avgen_nb/models'
-NAMES = ('S2I-C+guide', 'I2S+guide', 'CMCGAN+guide/sound-picture', 'CMCGAN+guide/picture-sound')
+NAMES = ('S2I-C+guide', 'I2S+guide', 'CMCGAN+guide/sound-picture', 'CMCGAN+guide/picture-sound', 'S2I-flow', 'I2S-flow')
 
 
 @pytest.fixture(scope='module')
@@ -33,7 +33,7 @@ def test_the_row_of_the_card_comes_out_again(name, songs):
     run, row = shipped(name), card_of(name)['rows'][0]
     assert row['metric'] == 'balanced_accuracy' and row['split'] == 'exam' and row['n'] == len(songs)
     assert row['seeds'] == 1 and row['songs'] == len(songs.songs.unique())
-    assert balanced_accuracy(*taken_for(run, songs), len(songs.classes)) == pytest.approx(row['value'], abs=.004)
+    assert balanced_accuracy(*taken_for(run, songs), len(songs.classes)) == pytest.approx(row['value'], abs=.02 if 'flow' in name else .004)   # flows walk in bfloat16 where there is some
     assert row['ceiling'] == pytest.approx(ceiling_of(run.jury, songs)['value'], abs=.004)
 
 
@@ -41,13 +41,14 @@ def test_one_judge_scores_all_of_a_direction():
     assert not [*MODELS.rglob('*/judge.safetensors')]
     for target in ('sound', 'picture'):
         states = [r.jury.state_dict() for r in map(shipped, NAMES) if r.target.name == target]
-        assert len(states) == 2 and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+        assert len(states) == 3 and all(torch.equal(states[0][k], s[k]) for s in states for k in states[0])
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_a_card_says_how_it_was_made(name):
     card, meta = card_of(name), load_run(MODELS/name).meta
-    assert card['command'].startswith(f'avgen train {name.partition("/")[0]} ') and card['hardware'] and card['seed'] == meta['seed']
+    made = 'python scripts/ship_flows.py ' if 'flow' in name else f'avgen train {name.partition("/")[0]} '
+    assert card['command'].startswith(made) and card['hardware'] and card['seed'] == meta['seed']
     assert card['minutes'] == meta['minutes'] and card['steps'] == meta['steps']
     text = (MODELS/name/'card.md').read_text(encoding='utf-8')
     assert card['command'] in text and f'{card["rows"][0]["value"]:.3f}' in text
@@ -99,7 +100,7 @@ def test_real_recordings(recordings, monkeypatch, capsys):
         monkeypatch.setattr('sys.argv', ['real_recordings.py', str(recordings), '--name', 'a few'])
         real_recordings.main()
     rows = read_rows(path)
-    assert rows[:2] == kept and [r.system for r in rows[2:]] == ['judge of sounds', 'S2I-C+guide', 'CMCGAN+guide']
+    assert rows[:2] == kept and [r.system for r in rows[2:]] == ['judge of sounds', 'S2I-C+guide', 'S2I-flow', 'CMCGAN+guide']
     assert all((r.n, r.songs, r.seeds, r.data, r.split) == (4, 4, 1, 'a few', 'recordings') and r.chance == 1 / 13 for r in rows[2:])
     assert 'tuba/empty.wav' in capsys.readouterr().err
     with pytest.raises(SystemExit, match='bassoon, cello'): real_recordings.heard(recordings/'kazoo')
@@ -110,7 +111,7 @@ def test_half_precision_and_small():
         with safe_open(path, 'pt') as f:
             assert {f.get_tensor(k).dtype for k in f.keys()} <= {torch.float16, torch.int64}, path.name
     weigh = lambda *names: sum((MODELS/n/'model.safetensors').stat().st_size for n in names)
-    assert weigh(*NAMES[:2]) <= 10_000_000 and weigh(*NAMES[2:]) <= 10_000_000
+    assert weigh(*NAMES[:2]) <= 10_000_000 and weigh(*NAMES[2:4]) <= 10_000_000 and weigh(*NAMES[4:]) <= ship_models.LIMIT
 
 
 def test_only_what_is_there():
