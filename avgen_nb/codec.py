@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['CODECS', 'conv3', 'PlainBlock', 'codec_encoder', 'codec_decoder', 'Codec', 'slopes', 'slope_loss', 'feature_maps',
            'unit_length', 'perceptual_loss', 'PatchDiscriminator', 'pull', 'CodecRecipe', 'CodecTask', 'slow_cosine',
-           'train_codec', 'save_codec', 'load_codec', 'codec_file', 'package_codec', 'Reconstruction', 'notes_kept']
+           'train_codec', 'save_codec', 'of_size', 'load_codec', 'codec_file', 'package_codec', 'Reconstruction',
+           'notes_kept']
 
 # %% ../nbs/25_codec.ipynb #25000004
 import math
@@ -227,13 +228,21 @@ def save_codec(
     about = dict(modality=codec.modality.name, size=codec.modality.size, code=codec.code, width=codec.width)
     save_nets(path, dict(C=codec), about | meta)
 
+def of_size(
+    name,  # of a modality
+    size,  # height and width
+):
+    "The modality itself where it has this size, else the same at that size."
+    modality = modality_named(name)
+    return modality if modality.size == tuple(size) else modality.at(*size)
+
 def load_codec(
     path,  # a file of `save_codec`
 ):
     "The codec of a file, frozen; `meta` says how it was made."
     def build(meta):
         if not {'modality', 'size', 'code', 'width'} <= set(meta): raise ValueError('it holds no codec; name a file written by save_codec')
-        return dict(C=Codec(modality_named(meta['modality']).at(*meta['size']), meta['code'], meta['width']))
+        return dict(C=Codec(of_size(meta['modality'], meta['size']), meta['code'], meta['width']))
     nets, meta = load_nets(path, build)
     codec = nets['C'].float().eval().requires_grad_(False)
     codec.meta = meta

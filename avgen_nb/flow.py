@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .codec import CODECS, Codec, package_codec, slow_cosine, train_codec
+from .codec import CODECS, Codec, of_size, package_codec, slow_cosine, train_codec
 from .files import nets_identity
 from .loop import fast_bf16, home_of, seeded
 from .many import fit
@@ -269,8 +269,7 @@ def flow_nets(
     "The encoder and the velocity net that a model file describes, and its codec if it has its own, without their weights."
     if not isinstance(meta.get('recipe'), dict): raise ValueError('it has no recipe, so it is no trained model')
     r = recipe_from(FlowRecipe, meta['recipe'])
-    target = modality_named(r.target)
-    codec = Codec(target.at(*meta['codec']['size']), meta['codec']['code'], meta['codec']['width'])
+    codec = Codec(of_size(r.target, meta['codec']['size']), meta['codec']['code'], meta['codec']['width'])
     E = encoder_of_moments(modality_named(r.source), r.encoder, meta['classes'])
     nets = dict(E=E, F=FlowNet(codec.shape, r.encoder.phi, r.width, r.depth))
     return nets if meta['codec']['packaged'] else nets | dict(C=codec)
