@@ -86,7 +86,7 @@ def test_codes_belong_to_their_pairs(data):
     codes = item_codes(codec, pairs, part=7)
     own = codec.encode(pairs.batch(torch.tensor([9])).picture)
     off = (codes[pairs.picture_of[9]][None].float() - own).abs().mean()
-    assert off < .05 < (codes[pairs.picture_of[8]][None].float() - own).abs().mean()
+    assert off < (codes[pairs.picture_of[8]][None].float() - own).abs().mean() / 3
 
 
 def test_phi_is_left_out_now_and_then_and_a_code_is_learnt(data):

@@ -385,3 +385,15 @@ def test_three_seeds_are_as_far_apart_as_new_ones_would_be():
     said = [torch.where(torch.arange(200) % 10 < k, 0, 1) for k in (7, 8, 9)]
     value, low, high = song_interval(true.repeat(3), torch.cat(said), songs.repeat(3), runs=torch.arange(3).repeat_interleave(200))
     assert value == pytest.approx(.8) and high - low >= 2 * 1.96 * .1 / 3 ** .5
+
+
+@pytest.mark.parametrize('size', ((2, 1), (1, 1), (1, 3), (4, 4), (5, 2)))
+def test_gradients_of_small_maps_are_right_in_bfloat16(size):
+    from avgen_nb.judges import Stepping
+    ours, x = Stepping(64, 128, 3, 2, 1, bias=False), torch.randn(12, 64, *size)
+    plain = torch.nn.Conv2d(64, 128, 3, 2, 1, bias=False)
+    plain.load_state_dict(ours.state_dict())
+    assert torch.allclose(ours(x), plain(x), atol=1e-5)
+    with torch.autocast('cpu', torch.bfloat16): y = ours(x)
+    y.float().square().mean().backward(); plain(x).square().mean().backward()
+    assert (ours.weight.grad - plain.weight.grad).norm() < .05 * plain.weight.grad.norm()
