@@ -108,7 +108,6 @@ class FlowNet(nn.Module):
         self.mix = nn.ModuleList([nn.Conv2d(2 * width, width, 1) for _ in range(depth // 2)])
         self.norm, self.last = nn.GroupNorm(8, width), nn.Conv2d(width, shape[0], 3, 1, 1)
         nn.init.zeros_(self.last.weight); nn.init.zeros_(self.last.bias)
-        self.register_buffer('waves', 2 * math.pi * torch.exp(torch.linspace(0, math.log(64), 32)), persistent=False)
         self.register_buffer('centre', torch.zeros(phi)); self.register_buffer('spread', torch.ones(phi))
 
     def measure(self, E, modality, pairs):
@@ -123,7 +122,7 @@ class FlowNet(nn.Module):
 
     def forward(self, x, t, phi):
         "(N, *shape), (N,), (N, phi) → (N, *shape)"
-        a = t[:, None] * self.waves
+        a = t[:, None] * 2 * math.pi * torch.logspace(0, 6, 32, base=2, device=t.device)
         c = F.silu(self.time(torch.cat([a.sin(), a.cos()], 1)) + self.given(phi))
         x, kept, half = self.first(x) + self.places, [], len(self.blocks) // 2
         for block in self.blocks[:half]: kept.append(x := block(x, c))

@@ -30,7 +30,8 @@ def truth_rows(run, splits, **context):
     "Pose or pitch read from what a model makes, beside what is read from the originals."
     from avgen_nb.probes import probe_for, score_probe
     probe = probe_for(dict(picture='pose', sound='pitch')[run.target.name], splits)
-    return score_probe(run, splits['test'], probe, split='test', seeds=1, **context)
+    from avgen_nb.experiments import thin
+    return score_probe(run, thin(splits['test'], 3), probe, split='test', seeds=1, **context)
 
 
 def codec_rows(codec, data, split='test', **factors):
@@ -82,7 +83,7 @@ def flow_points(run, data, **how):
     "Accuracy and variety on development songs of one way to walk."
     from avgen_nb.runs import direction_of, name_of, pair_rows
     from avgen_nb.experiments import thin
-    dev = thin(data['dev'], 4)
+    dev = thin(data['dev'], 8)
     class Walked:   # the same model, walking otherwise
         source, target, classes, meta, jury, noise = run.source, run.target, run.classes, run.meta, run.jury, staticmethod(run.noise)
         make = staticmethod(lambda given, seed=0, z=None: run.make(given, seed, z=z, **how))
@@ -95,11 +96,11 @@ def flow_points(run, data, **how):
     return rows
 
 
-def flows(data):
+def flows(data, names=()):
     from avgen_nb.flow import FLOWS as RECIPES
     from avgen_nb.judges import judge_for
     from avgen_nb.runs import shipped
-    for name in RECIPES:
+    for name in names or RECIPES:
         run = shipped(name)
         run.jury, rows = judge_for(run.target, data), []
         for w in (1., 1.5, 2., 3.): rows += [replace(r, factors=dict(varied='guide', guide=w)) for r in flow_points(run, data, guide=w)]
@@ -110,8 +111,9 @@ def flows(data):
 def main():
     p = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     p.add_argument('what', choices=('codecs', 'terms', 'flows'))
+    p.add_argument('names', nargs='*', help='of flows; none: all')
     a = p.parse_args()
-    globals()[a.what](world())
+    globals()[a.what](world(), *([a.names] if a.what == 'flows' else []))
 
 
 if __name__ == '__main__': main()

@@ -128,3 +128,16 @@ def test_shipped_flows_answer(name):
     run = shipped(name)
     made = run.make(torch.zeros(1, *run.source.shape))
     assert made.shape == (1, *run.target.shape) and made.isfinite().all()
+
+
+def test_whatever_a_net_holds_is_in_its_file():
+    "Nets of files are built empty: a buffer that is not kept would be whatever lay in memory."
+    for run in (small_flow(), small_flow('I2S-flow')):
+        for net in (run.E, run.F, run.codec): assert set(dict(net.named_buffers())) <= set(net.state_dict())
+
+
+def test_the_velocity_depends_on_time_after_loading():
+    run = shipped('S2I-flow')
+    phi, x = torch.zeros(1, 64), run.noise(1, 0)
+    with torch.no_grad(): early, late = (run.velocity(phi, 1)(x, t) for t in (.1, .9))
+    assert (early - late).abs().mean() > .05 * early.abs().mean()
