@@ -338,7 +338,8 @@ MEASURES = dict(
     density='density (higher is better)', coverage='coverage (higher is better)',
     diversity_within='diversity within an instrument (higher is better, up to the ceiling: the real one)',
     near_copies='near copies: the share closer to each other than real ones ever are (lower is better)',
-    copy_share_pixels='distance to the nearest training item, as a share of that of unseen real ones (16×16 pixels; higher is better, up to 1; near 0 is copying)',
+    copy_share_pixels='distance to the nearest training item, as a share of that of unseen real ones '
+                      '(16×16 pixels; higher is better, up to 1; near 0 is copying)',
     copy_share_judge='the same in the judge’s features (higher is better, up to 1)',
     periodicity='periodicity: 1 is a tone, 0 is noise (higher is better, up to the ceiling: the real one)')
 MEASURES |= {f'swd_level_{k}': f'distance of patches at level {k} of detail, 0 is the finest '

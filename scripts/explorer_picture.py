@@ -14,7 +14,7 @@ from links import ROOT
 def draw(path):
     "One row a panel: given, made, true."
     fig, axes = plt.subplots(2, 3, figsize=(9.5, 7.2), layout='constrained')
-    for ax, tile in zip(axes.flat, [*explore('S2I-C+guide'), *explore_pose('I2S+guide')]):
+    for ax, tile in zip(axes.flat, [*explore(), *explore_pose()]):
         ax.imshow(images_of(tile)[0], extent=(0, 1, 1, 0), aspect='equal')
         ax.axis('off')
         ax.set_title(tile.caption, fontsize=11, weight='bold')

@@ -2,7 +2,7 @@
 
     python scripts/flow_rows.py codecs     # docs/codecs.jsonl: test songs; pose and pitch by the probes of lesson 16
     python scripts/flow_rows.py terms      # … and the same net for 300 steps, one term taken away at a time
-    python scripts/flow_rows.py flows      # docs/flow.jsonl: development songs over guidance and steps; pose and pitch on test songs
+    python scripts/flow_rows.py flows      # docs/flow.jsonl: development songs, every eighth moment, over guidance and steps; pose and pitch on every third of test
 """
 import argparse, time
 from dataclasses import replace
@@ -28,9 +28,9 @@ def publish(path, rows):
 
 def truth_rows(run, splits, **context):
     "Pose or pitch read from what a model makes, beside what is read from the originals."
+    from avgen_nb.experiments import thin
     from avgen_nb.probes import probe_for, score_probe
     probe = probe_for(dict(picture='pose', sound='pitch')[run.target.name], splits)
-    from avgen_nb.experiments import thin
     return score_probe(run, thin(splits['test'], 3), probe, split='test', seeds=1, **context)
 
 

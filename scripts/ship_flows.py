@@ -1,6 +1,6 @@
 """Train the codecs and the flows that come with the package; each part that is in the folder already is taken as it is.
 
-    python scripts/ship_flows.py runs/flow                    # encoders, codecs, flows: about two hours on 2 cores
+    python scripts/ship_flows.py runs/flow                    # encoders, codecs, flows: some three hours of one core
     python scripts/ship_flows.py runs/flow --only codecs      # a part of it
     python scripts/ship_flows.py runs/flow --ship             # the codecs into the package
     python scripts/ship_models.py runs/flow/S2I-flow runs/flow/I2S-flow --command 'python scripts/ship_flows.py runs/flow'
