@@ -11,7 +11,7 @@ __all__ = ['LOSSES', 'CHEN_S2I', 'CHEN_S2I_N', 'CHEN_I2S', 'STABLE', 'S2I_C_GUID
 
 # %% ../nbs/20_cgan.ipynb #00000004
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -88,6 +88,8 @@ class MatchingRecipe(GameRecipe):
     wrong: str       # a mismatch is of another 'instrument', or another 'pose' of the same one
     apart: float     # semitones that make another pose
     match: float     # weight of the distance to the true partner; 0: none
+    resize: bool = field(default=False, kw_only=True)    # G doubles maps by repeating numbers, not by transposed convolutions
+    seen_vary: float = field(default=0., kw_only=True)   # strength of the augmentation of all that D sees, real and made; 0: none
 
 # %% ../nbs/20_cgan.ipynb #00000028
 @dataclass(frozen=True)
@@ -124,7 +126,9 @@ class Recipe:
         mismatch=paper(True, 'the S_w term (S2I-N leaves it out)'),
         wrong=paper('instrument', "a mismatch is another 'instrument'; pose-oriented: another 'pose' of the same one"),
         apart=assumed(3., 'semitones that make another pose; assumption (the paper: other poses and persons)'),
-        match=paper(0., 'weight of |x̂ - x|, the distance to the true partner; falls to a fifth (ours); paper: none'))
+        match=paper(0., 'weight of |x̂ - x|, the distance to the true partner; falls to a fifth (ours); paper: none'),
+        resize=paper(False, 'G doubles maps by repeating numbers (ours, Odena et al. 2016); paper: by transposed convolutions'),
+        seen_vary=paper(0., 'strength of the augmentation of all that D sees (ours, Zhao et al. 2020); paper: none'))
 
     def encoder_of(self, modality) -> EncoderRecipe:
         "The numbers of the encoder of what is given, or of the guide, which has its own augmentation."
@@ -241,7 +245,7 @@ class CrossModalGAN:
         self.source, self.target, self.recipe, self.pairs = source, target, recipe, pairs
         self.guide = guide and guide.eval().requires_grad_(False)
         self.E = encoder.eval().requires_grad_(False)
-        G = Decoder(target, recipe.encoder.phi + play.z, play.width)
+        G = Decoder(target, recipe.encoder.phi + play.z, play.width, play.resize)
         D = Discriminator(target, recipe.encoder.phi, play.width, play.spectral)
         self.nets = {'G': G, 'D': D}
         rates = dict(zip('GD', play.rates))
@@ -271,6 +275,10 @@ class CrossModalGAN:
         key, apart = (label, 1) if self.recipe.game.wrong == 'instrument' else (pitch[0], self.recipe.game.apart)
         return loop.whole(phi)[loop.share(mismatched(loop.whole(key), loop.generator, apart))]
 
+    def seen(self, x, loop):
+        "What D sees of real and made items: augmented alike, so that nothing of it ends in what is made."
+        return self.target.vary(x.float(), loop, self.recipe.game.seen_vary) if self.recipe.game.seen_vary else x
+
     def step(self, batch, loop):
         "One step of D and one of G."
         real, phi, label, *pitch = batch
@@ -281,13 +289,13 @@ class CrossModalGAN:
         wrong = self.wrong(phi, label, pitch, loop) if play.mismatch else None
         with loop.autocast():
             fake = G(torch.cat([phi, loop.randn(len(phi), play.z)], 1))
-            h = D.trunk(real)
+            h = D.trunk(self.seen(real, loop))
             s_r = D.head(h, phi).float()
             s_w = D.head(h, wrong).float() if play.mismatch else None
-            s_f = D(fake.detach(), phi).float()
+            s_f = D(self.seen(fake.detach(), loop), phi).float()
         loss_d = d_loss(s_r, s_w, s_f)
         loop.update('D', loss_d)
-        with loop.autocast(): loss_g = g_loss(D(fake, phi).float())
+        with loop.autocast(): loss_g = g_loss(D(self.seen(fake, loop), phi).float())
         far = (fake.float() - real).abs().mean()
         more, losses = play.match * (1 - .8 * loop.fraction) * far, dict(D=loss_d, G=loss_g, far=far)
         if play.guide:
@@ -416,7 +424,7 @@ def nets_of(
     if not isinstance(classes, list) or not classes:
         raise ValueError('it has no list of classes, so nobody knows which instruments it is for')
     return dict(E=encoder_for(modality_named(recipe.source), recipe.encoder, classes),
-                G=Decoder(modality_named(recipe.target), recipe.encoder.phi + recipe.game.z, recipe.game.width))
+                G=Decoder(modality_named(recipe.target), recipe.encoder.phi + recipe.game.z, recipe.game.width, recipe.game.resize))
 
 def generator_of(
     nets: dict,  # as `nets_of` makes them, with their weights

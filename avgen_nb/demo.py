@@ -7,8 +7,8 @@ __all__ = ['NOTES', 'TEXTS', 'LEGEND', 'WORLD_SIZES', 'JUDGE_STEPS', 'PAIR', 'CO
            'cases_html', 'mosaic_html', 'write_gallery', 'read_given_sound', 'read_given_picture', 'save_image',
            'write_made_picture', 'write_made_sound', 'enlarged', 'Made', 'free_stem', 'files_in', 'make_from_file',
            'make_from_files', 'one_each', 'cases_of', 'song_of', 'share_right', 'drawn_film', 'heard_film', 'size_for',
-           'Stages', 'World', 'build_world', 'train_pair', 'begin_demo', 'about_demo', 'demo_gallery', 'run_demo',
-           'newest_run', 'packaged_run', 'run_for']
+           'Stages', 'World', 'build_world', 'short', 'train_pair', 'begin_demo', 'about_demo', 'demo_gallery',
+           'run_demo', 'newest_run', 'packaged_run', 'run_for']
 
 # %% ../nbs/92_demo.ipynb #00000004
 import errno, html, io, json, os, time, warnings
@@ -26,7 +26,8 @@ from .orchestra import build_orchestra, windows_of
 from .page import Case, Film, case_html, gallery_film, image_html, judged, lms_image, page_html, \
     section_html, stat_html, table_html
 from .pairs import pairs_from, to_picture
-from .runs import steady
+from .flow import I2S_FLOW, S2I_FLOW, train_flow
+from .runs import Schedule, changed, steady
 from .show import to_uint8
 from .sound import SAMPLE_RATE, join_lms, lms, lms_to_wave, loudest_window, read_sound, write_sound
 from .folders import PICTURES, SOUNDS, read_picture
@@ -334,7 +335,11 @@ def build_world(size='default'):  # of the orchestra
     return World(arrays, {name: pairs_from(arrays, r) for name, r in zip(('train', 'dev', 'test'), rows)})
 
 # %% ../nbs/92_demo.ipynb #00000065
-PAIR = ('S2I-C+guide', 'I2S+guide')   # the two recipes of the demo
+def short(recipe, steps):
+    "The same flow in a few minutes: so many steps of its encoder and of itself under the cpu budget."
+    return changed(recipe, encoder=dict(steps=Schedule(6, 800, 8000)), steps=Schedule(6, steps, 20000))
+
+PAIR = {r.name: r for r in (short(S2I_FLOW, 1000), short(I2S_FLOW, 800))}   # the two recipes of the demo
 
 def train_pair(world: World,         # data
                out,                  # folder; the runs go to OUT/runs
@@ -342,17 +347,15 @@ def train_pair(world: World,         # data
                seed: int = 0,        # of the training
                budget: str = 'cpu'): # 'test', 'cpu' or 'gpu'
     "Both models, trained or gone on with; a dict of name → trained run."
-    from avgen_nb.cgan import train_run
-    runs = {}
-    for name in PAIR:
+    runs, opened = {}, dict(data='orchestra', size=size_for(budget))
+    for name, recipe in PAIR.items():
         folder = Path(out)/'runs'/name
         with stages(f'training {name}'):
-            runs[name] = train_run(name, world.data, folder, seed=seed, budget=budget, resume=folder.exists(),
-                                   encoders=Path(out)/'encoders', opened=dict(data='orchestra', size=size_for(budget)))
+            runs[name] = train_flow(recipe, world.data, folder, seed=seed, budget=budget, resume=folder.exists(), opened=opened)
     return runs
 
 # %% ../nbs/92_demo.ipynb #00000067
-CODE = ('sound', 'players', 'orchestra', 'nets', 'loop', 'training', 'runs', 'cgan')   # what a run depends on
+CODE = ('sound', 'players', 'orchestra', 'nets', 'loop', 'training', 'runs', 'codec', 'moment', 'flow')   # what a run depends on
 
 def begin_demo(out,          # folder of the demo
                **settings):  # what it is run with
@@ -369,7 +372,8 @@ def begin_demo(out,          # folder of the demo
 # %% ../nbs/92_demo.ipynb #0000006d
 ABOUT = ('Two networks were trained for {minutes:.1f} minutes on {n:,} pairs of {k} instruments: recorded notes, and drawn '
          'players whose pose follows the note. One hears half a second and draws its player; the other sees a player and makes '
-         'the sound. Everything on this page comes from songs kept out of training: their players, clothes, rooms and melodies '
+         'the sound. How to write a picture or a sound in few numbers, and back, they did not learn: those codecs come with the '
+         'package. Everything on this page comes from songs kept out of training: their players, clothes, rooms and melodies '
          'are new to both networks. What you see was drawn by lot.')
 
 def about_demo(runs: dict,     # trained runs
@@ -398,7 +402,7 @@ def demo_gallery(out,                        # folder
 def run_demo(out='demo',           # folder for index.html, results.jsonl and runs
              seed: int = 0,        # of all training, lots and z
              budget: str = 'cpu'): # 'test', 'cpu' or 'gpu'
-    "From nothing to the gallery: data, judges, S2I-C+guide, I2S+guide, figures, page."
+    "From nothing to the gallery: data, judges, S2I-flow, I2S-flow, figures, page."
     from avgen_nb.runs import evaluate_run
     from avgen_nb.judges import judges_for
     from avgen_nb.metrics import rows_to_table, write_rows
@@ -446,7 +450,7 @@ def run_for(target,              # what shall be made: a Modality that can be wr
     place = Path(folder) if Path(folder).is_dir() else shipped_folder(folder)
     if not place:
         raise ValueError(f'{folder} is no folder of a run and no model of the package; '
-                         f'give --model a folder such as runs/S2I-C+guide, or one of {", ".join(shipped_names())}.')
+                         f'give --model a folder such as runs/S2I-flow, or one of {", ".join(shipped_names())}.')
     run = load_run(part_of(place, target.given.name))
     if run.target.name != target.name:
         raise ValueError(f'{folder} takes a {run.source.name} and makes a {run.target.name}, but a {target.name} was wanted; '

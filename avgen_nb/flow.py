@@ -4,7 +4,9 @@
 
 # %% auto #0
 __all__ = ['S2I_FLOW', 'I2S_FLOW', 'FLOWS', 'on_the_line', 'euler', 'heun', 'guided', 'FlowBlock', 'FlowNet', 'FlowRecipe',
-           'item_codes', 'FlowTask', 'Flow', 'flow_nets', 'flow_of', 'codec_of', 'train_flow']
+           'condition_of', 'condition_size', 'item_codes', 'CodeReader', 'own_pose', 'ReaderTask', 'line_loss',
+           'FlowTask', 'reader_for', 'Flow', 'flow_nets', 'flow_of', 'codec_of', 'train_flow', 'StraightTask',
+           'straighten']
 
 # %% ../nbs/26_flow.ipynb #26000004
 import copy, math
@@ -15,11 +17,12 @@ from torch import nn
 from torch.nn import functional as F
 from .codec import CODECS, Codec, of_size, package_codec, slow_cosine, train_codec
 from .files import nets_identity
-from .loop import fast_bf16, home_of, seeded
+from .loop import Supervised, fast_bf16, home_of, seeded
 from .many import fit
-from .moment import MOMENT, encoder_of_moments, moment_encoder
+from .moment import MOMENT, decided, encoder_of_moments, moment_encoder, moment_size, say_often
 from .nets import modality_named
 from .pairs import to_picture
+from .players import KEYPOINTS, body_frame
 from .runs import EncoderRecipe, Family, Schedule, changed, judge_of, keep_run, meta_of, numbers_of, of_instrument
 from .runs import ours, recipe_from, register
 from .training import describe_pairs
@@ -44,6 +47,7 @@ def euler(
     for k in range(steps): z = z + f(z, k / steps) / steps
     return z
 
+# %% ../nbs/26_flow.ipynb #26000048
 def heun(f, z, steps: int):
     "The same, each step along the mean of the arrows at its start and at its end."
     for k in range(steps):
@@ -90,40 +94,29 @@ class FlowBlock(nn.Module):
 
 # %% ../nbs/26_flow.ipynb #2600001b
 class FlowNet(nn.Module):
-    "The velocity v(x_t, t, φ) of codes; `none` is the φ of no condition."
+    "The velocity v(x_t, t, c) of codes under a condition c; `none` is the c of no condition."
     def __init__(self,
         shape: tuple,      # of a code: channels, height, width
-        phi: int = 64,     # size of φ
+        given: int,        # numbers of c
         width: int = 128,  # channels
         depth: int = 8,    # blocks
-        cond: int = 256,   # size of what time and φ become
+        cond: int = 256,   # size of what time and c become
     ):
         super().__init__()
         self.places = nn.Parameter(.02 * torch.randn(1, width, *shape[1:]))
-        self.none = nn.Parameter(torch.zeros(phi))
+        self.none = nn.Parameter(torch.zeros(given))
         mlp = lambda n: nn.Sequential(nn.Linear(n, cond), nn.SiLU(), nn.Linear(cond, cond))
-        self.time, self.given = mlp(64), mlp(phi)
+        self.time, self.given = mlp(64), mlp(given)
         self.first = nn.Conv2d(shape[0], width, 3, 1, 1)
         self.blocks = nn.ModuleList([FlowBlock(width, cond, i % 2 == 1) for i in range(depth)])
         self.mix = nn.ModuleList([nn.Conv2d(2 * width, width, 1) for _ in range(depth // 2)])
         self.norm, self.last = nn.GroupNorm(8, width), nn.Conv2d(width, shape[0], 3, 1, 1)
         nn.init.zeros_(self.last.weight); nn.init.zeros_(self.last.bias)
-        self.register_buffer('centre', torch.zeros(phi)); self.register_buffer('spread', torch.ones(phi))
 
-    def measure(self, E, modality, pairs):
-        "Find mean and deviation of φ over some training pairs."
-        some = pairs.subset(torch.arange(0, len(pairs), max(1, len(pairs) // 1000), device=pairs.device))
-        phi = some.over(lambda batch: E.code(getattr(batch, modality.name)))
-        self.centre.copy_(phi.mean(0)); self.spread.copy_(phi.std(0) + 1e-4)
-
-    def scaled(self, phi):
-        "φ with mean 0 and deviation 1, as `forward` wants it."
-        return (phi - self.centre) / self.spread
-
-    def forward(self, x, t, phi):
-        "(N, *shape), (N,), (N, phi) → (N, *shape)"
+    def forward(self, x, t, c):
+        "(N, *shape), (N,), (N, given) → (N, *shape)"
         a = t[:, None] * 2 * math.pi * torch.logspace(0, 6, 32, base=2, device=t.device)
-        c = F.silu(self.time(torch.cat([a.sin(), a.cos()], 1)) + self.given(phi))
+        c = F.silu(self.time(torch.cat([a.sin(), a.cos()], 1)) + self.given(c))
         x, kept, half = self.first(x) + self.places, [], len(self.blocks) // 2
         for block in self.blocks[:half]: kept.append(x := block(x, c))
         for block, mix in zip(self.blocks[half:], self.mix): x = block(mix(torch.cat([x, kept.pop()], 1)), c)
@@ -142,15 +135,34 @@ class FlowRecipe:
     batch: int = ours(64, 'codes a step')
     rate: float = ours(1e-3, 'learning rate; falls along a cosine')
     average: float = ours(.999, 'decay of the weight average')
-    drop: float = ours(.1, 'how often φ is left out')
+    told: str = ours('moment', "what the net is told: 'moment', what the encoder says, or 'code', its φ, for data whose notes are unknown")
+    drop: float = ours(.1, 'how often that is left out')
+    pose: float = ours(0., 'weight of the pose that a reader of codes sees at the end of a line; 0: no reader')
     vary: float = ours(.5, 'strength of the augmentation of what is given')
     walk: int = ours(8, 'steps of a walk')
     guide: float = ours(2., 'w of the guidance; chosen on development songs')
+    again: tuple = ours((8, .5), 'how many variations of what is given are asked about besides itself, and how strong they are; 0: none')
     steps: Schedule = Schedule(6, 10000, 40000)
 
-S2I_FLOW = FlowRecipe('S2I-flow', 'sound', 'picture', changed(MOMENT, vary=.8, steps=Schedule(6, 3000, 8000)))
-I2S_FLOW = FlowRecipe('I2S-flow', 'picture', 'sound', changed(MOMENT, steps=Schedule(6, 2500, 8000)))
+# %% ../nbs/26_flow.ipynb #2600004a
+S2I_FLOW = FlowRecipe('S2I-flow', 'sound', 'picture', changed(MOMENT, vary=.8, steps=Schedule(6, 3000, 8000)), pose=3., guide=3., again=(8, 1.))
+I2S_FLOW = FlowRecipe('I2S-flow', 'picture', 'sound', changed(MOMENT, steps=Schedule(6, 6000, 12000)))
 FLOWS = {r.name: r for r in (S2I_FLOW, I2S_FLOW)}
+
+# %% ../nbs/26_flow.ipynb #2600004c
+def condition_of(
+    E,        # a trained encoder
+    x,        # what is given
+    recipe,   # a FlowRecipe
+    classes,  # names
+    times=0, strength=0.,   # of `say_often`; the name is then decided on
+):            # (N, c)
+    "What the velocity net is told of x, each number about as large as the sines of the time."
+    if recipe.told == 'code': return E.code(x).float()
+    told = say_often(E, modality_named(recipe.source), x, classes, times, strength)
+    return 4 * (decided(told, classes) if times else told)
+
+def condition_size(recipe, classes): return moment_size(classes) if recipe.told == 'moment' else recipe.encoder.phi
 
 # %% ../nbs/26_flow.ipynb #26000020
 @torch.no_grad()
@@ -166,6 +178,56 @@ def item_codes(
         codes = [codec.encode(float_of(x.to(place))).float() for x in getattr(pairs, f'{name}s').split(part)]
     return torch.cat(codes).half()
 
+# %% ../nbs/26_flow.ipynb #2600005b
+class CodeReader(nn.Module):
+    "The pose that codes of pictures show: (N, *shape) → (N, 24)."
+    def __init__(self, shape, width=96):
+        super().__init__()
+        c, h, w = shape
+        self.maps = nn.Sequential(nn.Conv2d(c, width, 3, 1, 1), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1), nn.SiLU(),
+                                  nn.Conv2d(width, 2 * width, 4, 2, 1), nn.SiLU(), nn.Flatten())
+        self.head = nn.Sequential(nn.Linear(2 * width * (h // 2) * (w // 2), 256), nn.SiLU(), nn.Linear(256, 2 * len(KEYPOINTS)))
+
+    def forward(self, x): return self.head(self.maps(x))
+
+def own_pose(
+    pairs,  # Pairs whose keypoints are known
+):          # (N, 24)
+    "Keypoints from the player's trunk, as deviations from the mean of his instrument."
+    own = torch.view_as_real(body_frame(pairs.truth['keypoints'].float())).flatten(1)
+    for k in pairs.labels.unique():
+        of = own[pairs.labels == k]
+        own[pairs.labels == k] = (of - of.mean(0)) / (of.std(0) + .01)
+    return own
+
+# %% ../nbs/26_flow.ipynb #2600005d
+class ReaderTask(Supervised):
+    "Reading the pose in codes, some of them noisy, as a task for `fit`."
+    averaged = ('reader',)
+    def __init__(self, pairs, codes, of, batch=128, lr=1e-3):
+        self.pairs, self.codes, self.of, self.pose, self.batch, self.lr = pairs, codes, of, own_pose(pairs), batch, lr
+        self.nets = dict(reader=CodeReader(codes.shape[1:]))
+        self.optimizers = dict(reader=torch.optim.AdamW(self.nets['reader'].parameters(), lr, weight_decay=.02))
+
+    def describe(self): return dict(task='reader of codes', batch=self.batch, lr=self.lr, **describe_pairs(self.pairs))
+
+    def schedule(self, done): return 1 - done
+
+    def draw(self, loop):
+        index = loop.batch(self.pairs, self.batch).index
+        x = self.codes[self.of[index]].float()
+        return x + .3 * loop.numbers(torch.rand, len(x), 1, 1, 1).to(x.device) * loop.randn(*x.shape), self.pose[index]
+
+    def losses(self, batch): return dict(loss=F.mse_loss(self.nets['reader'](batch[0]).float(), batch[1]))
+
+# %% ../nbs/26_flow.ipynb #2600004f
+def line_loss(net, z, x, t, told, loop):
+    "Squared error of the velocity at one place of each line, and where the net takes the lines to end."
+    place, way = on_the_line(z, x, t)
+    with loop.autocast(): v = net(place, t, told)
+    v = v.float()
+    return (v - way).square().mean(), place + (1 - t).view(-1, *[1] * (x.dim() - 1)) * v
+
 # %% ../nbs/26_flow.ipynb #26000022
 class FlowTask:
     "Learning the velocity of codes, as a task for `fit`."
@@ -175,13 +237,13 @@ class FlowTask:
         pairs,     # Pairs of training songs
         encoder,   # a trained encoder of the source; frozen
         codec,     # a trained Codec of the target; frozen
+        reader=None,    # a trained CodeReader, if the recipe has a weight for the pose
     ):
         self.source, self.target = modality_named(recipe.source), modality_named(recipe.target)
         if codec.modality.name != self.target.name: raise ValueError(f'{recipe.name} makes {self.target.name}s: give their codec.')
         self.recipe, self.pairs, self.E, self.codec = recipe, pairs, encoder.eval().requires_grad_(False), codec
-        self.codes, self.of = item_codes(codec, pairs), getattr(pairs, f'{self.target.name}_of')
-        F_ = FlowNet(codec.shape, recipe.encoder.phi, recipe.width, recipe.depth)
-        F_.measure(self.E, self.source, pairs)
+        self.codes, self.of, self.reader = item_codes(codec, pairs), getattr(pairs, f'{self.target.name}_of'), reader
+        F_ = FlowNet(codec.shape, condition_size(recipe, pairs.classes), recipe.width, recipe.depth)
         self.nets, self.optimizers = dict(F=F_), dict(F=torch.optim.AdamW(F_.parameters(), recipe.rate, (.9, .99), weight_decay=1e-2))
 
     def describe(self):
@@ -189,25 +251,35 @@ class FlowTask:
         return dict(task='flow', recipe=numbers_of(self.recipe), **nets, **describe_pairs(self.pairs))
 
     def draw(self, loop):
-        "Codes of the targets, and φ of what is given, left out now and then."
+        "Codes of the targets, and what is told of the sources, left out now and then."
         batch = loop.batch(self.pairs, self.recipe.batch)
         given = getattr(batch, self.source.name)
-        if self.recipe.vary: given = self.source.vary(given, loop, self.recipe.vary)
-        with torch.no_grad(), loop.autocast(): phi = self.E.code(given)
-        left_out = loop.numbers(torch.rand, len(phi), 1).to(phi.device) < self.recipe.drop
-        return self.codes[self.of[batch.index]].float(), self.nets['F'].scaled(phi.float()), left_out
+        if self.recipe.vary: given, _ = self.source.vary_posed(given, None, loop, self.recipe.vary)
+        with torch.no_grad(), loop.autocast(): told = condition_of(self.E, given, self.recipe, self.pairs.classes)
+        left_out = loop.numbers(torch.rand, len(told), 1).to(told.device) < self.recipe.drop
+        return self.codes[self.of[batch.index]].float(), told, left_out
 
     def step(self, batch, loop):
         "One step down the squared error of the velocity."
-        x, phi, left_out = batch
+        x, told, left_out = batch
         net = self.nets['F']
         loop.rate('F', self.recipe.rate * slow_cosine(loop.fraction))
         t = loop.randn(len(x), 1)[:, 0].sigmoid()                      # more often in the middle, where the lines cross
-        place, way = on_the_line(loop.randn(*x.shape), x, t)
-        with loop.autocast(): v = net(place, t, torch.where(left_out, net.none, phi))
-        loss = (v.float() - way).square().mean()
-        loop.update('F', loss, clip=1.)
-        return dict(loss=loss.detach())
+        loss, end = line_loss(net, loop.randn(*x.shape), x, t, torch.where(left_out, net.none, told), loop)
+        losses = dict(loss=loss)
+        if self.reader:
+            off = (self.reader(end) - self.reader(x)).square().mean(1)
+            losses['pose'] = (off * ((t > .3) & ~left_out[:, 0])).mean()
+        loop.update('F', loss + self.recipe.pose * losses.get('pose', 0), clip=1.)
+        return {k: v.detach() for k, v in losses.items()}
+
+# %% ../nbs/26_flow.ipynb #2600005e
+def reader_for(task, steps, **options):
+    "The reader of the pose that a FlowTask wants, trained; None where its recipe wants none or no keypoints are known."
+    pairs = task.pairs
+    if not task.recipe.pose or 'keypoints' not in pairs.truth: return None
+    with seeded(options.get('seed', 0)): reading = ReaderTask(pairs, task.codes, task.of)
+    return fit(reading, steps=steps, average=.99, **options).averages['reader'].eval().requires_grad_(False)
 
 # %% ../nbs/26_flow.ipynb #26000024
 class Flow:
@@ -230,23 +302,29 @@ class Flow:
 
     @torch.no_grad()
     def code(self, x):
-        "φ(x): (N, φ), about mean 0 and deviation 1."
-        return self.F.scaled(self.E.code(x.to(home_of(self.E))).float())
+        "What the net is told of x: (N, c)."
+        return condition_of(self.E, x.to(home_of(self.E)), self.recipe, self.classes, *self.recipe.again)
 
     @torch.no_grad()
-    def of_code(self, phi, z, steps=None, guide=None):
-        "The walk from z, decoded: (N, *target.shape) in [-1, 1]."
+    def of_code(self, told, z, steps=None, guide=None):
+        "The end of the walk from z, decoded: (N, *target.shape) in [-1, 1]."
+        place = home_of(self.F)
+        with torch.autocast(place.type, torch.bfloat16, enabled=fast_bf16(place)):
+            return self.codec.decode(self.walk(told, z, steps, guide)).float().clamp(-1, 1)
+
+    @torch.no_grad()
+    def walk(self, told, z, steps=None, guide=None):
+        "The code at the end of the walk from z: (N, *codec.shape)."
         place, r = home_of(self.F), self.recipe
         with torch.autocast(place.type, torch.bfloat16, enabled=fast_bf16(place)):
-            code = euler(self.velocity(phi.to(place), r.guide if guide is None else guide), z.to(place), steps or r.walk)
-            return self.codec.decode(code).float().clamp(-1, 1)
+            return euler(self.velocity(told.to(place), r.guide if guide is None else guide), z.to(place), steps or r.walk)
 
-    def velocity(self, phi, w):
-        "(x, t) → the guided velocity under φ; both questions in one pass."
-        when, none = lambda x, t: torch.full((len(x),), float(t), device=x.device), self.F.none.expand_as(phi)
-        if w == 1: return lambda x, t: self.F(x, when(x, t), phi).float()
+    def velocity(self, told, w):
+        "(x, t) → the guided velocity under the condition; both questions in one pass."
+        when, none = lambda x, t: torch.full((len(x),), float(t), device=x.device), self.F.none.expand_as(told)
+        if w == 1: return lambda x, t: self.F(x, when(x, t), told).float()
         def f(x, t):
-            both = self.F(torch.cat([x, x]), when(x, t).repeat(2), torch.cat([phi, none])).float().chunk(2)
+            both = self.F(torch.cat([x, x]), when(x, t).repeat(2), torch.cat([told, none])).float().chunk(2)
             return guided(lambda *_: both[0], lambda *_: both[1], w)(x, t)
         return f
 
@@ -270,9 +348,10 @@ def flow_nets(
     r = recipe_from(FlowRecipe, meta['recipe'])
     codec = Codec(of_size(r.target, meta['codec']['size']), meta['codec']['code'], meta['codec']['width'])
     E = encoder_of_moments(modality_named(r.source), r.encoder, meta['classes'])
-    nets = dict(E=E, F=FlowNet(codec.shape, r.encoder.phi, r.width, r.depth))
+    nets = dict(E=E, F=FlowNet(codec.shape, condition_size(r, meta['classes']), r.width, r.depth))
     return nets if meta['codec']['packaged'] else nets | dict(C=codec)
 
+# %% ../nbs/26_flow.ipynb #26000050
 def flow_of(
     nets: dict,  # as `flow_nets` makes them, with their weights
     meta: dict,  # of a model file
@@ -297,6 +376,7 @@ def codec_of(
     codec, run = train_codec(replace(CODECS[recipe.target], seen=0.), data['train'], out=Path(out)/'codec', **options)
     return codec, run.minutes, False
 
+# %% ../nbs/26_flow.ipynb #26000052
 def train_flow(
     recipe,                # a FlowRecipe or its name
     data: dict,            # splits, as `runs.open_data` gives them
@@ -312,16 +392,62 @@ def train_flow(
 ):
     "Train the encoder, then the flow; leaves a folder that `load_run` reads."
     recipe, out = FLOWS.get(recipe, recipe), Path(out)
+    if 'pitch' not in data['train'].truth: recipe = replace(recipe, told='code')
     source, target = modality_named(recipe.source), modality_named(recipe.target)
     again = dict(resume=resume, seed=seed, quiet=quiet)
     first = lambda schedule, share: dict(minutes=share * minutes) if minutes else dict(steps=schedule.under(budget))
     codec, spent, packaged = codec_of(recipe, data, opened, out, **again, **first(CODECS[target.name].steps, .4))
     E, minutes_of_E = moment_encoder(source, data['train'], recipe.encoder, out=out/'encoder', **again, **first(recipe.encoder.steps, .25))
-    with seeded(seed): task = FlowTask(recipe, of_instrument(data['train'], only), E, codec)
+    train = of_instrument(data['train'], only)
+    with seeded(seed): task = FlowTask(recipe, train, E, codec)
+    task.reader = reader_for(task, out=out/'reader', steps=min(2000, recipe.steps.under(budget)), **again)
     length = dict(steps=steps) if steps else first(recipe.steps, .75 if packaged else .35)
     run = fit(task, out=out/'flow', average=recipe.average, **again, **length)
     about = dict(size=target.size, code=codec.code, width=codec.width, packaged=packaged, identity=nets_identity(codec))
     meta = meta_of(recipe, data, run, [spent, minutes_of_E], seed, opened, only=only, codec=about)
     return keep_run(out, Flow(recipe, data['train'].classes, E, run.averages['F'], codec, judge_of(data, target, budget, quiet), meta))
 
+# %% ../nbs/26_flow.ipynb #26000053
 register(Family('flow', flow_nets, flow_of, FLOWS, train_flow))
+
+# %% ../nbs/26_flow.ipynb #26000042
+class StraightTask:
+    "Learning the lines from z to where a flow's walk from z ends, as a task for `fit`."
+    averaged = ('F',)
+    def __init__(self,
+        run,                  # a trained Flow
+        pairs,                # Pairs of training songs
+        count: int = 8192,    # walks
+        rate: float = 5e-4,   # learning rate; falls along a cosine
+        seed: int = 0,        # of the lot and of z
+    ):
+        self.run, self.pairs, self.count, self.rate, self.batch = run, pairs, count, rate, run.recipe.batch
+        given = pairs.batch(torch.randint(len(pairs), (count,), generator=torch.Generator().manual_seed(seed)))
+        self.z = run.noise(count, seed + 1)
+        walks = zip(getattr(given, run.source.name).split(128), self.z.split(128))
+        told, ends = zip(*[(told := run.code(x), run.walk(told, z).half()) for x, z in walks])
+        self.told, self.ends = torch.cat(told), torch.cat(ends)
+        self.nets = dict(F=copy.deepcopy(run.F).requires_grad_(True))
+        self.optimizers = dict(F=torch.optim.AdamW(self.nets['F'].parameters(), rate, (.9, .99)))
+
+    def describe(self):
+        return dict(task='straightening', of=nets_identity(self.run.F), count=self.count, rate=self.rate, **describe_pairs(self.pairs))
+
+    def draw(self, loop):
+        some = (loop.numbers(torch.rand, self.batch) * self.count).long().to(self.z.device)
+        return self.z[some], self.ends[some].float(), self.told[some]
+
+    def step(self, batch, loop):
+        loop.rate('F', self.rate * slow_cosine(loop.fraction))
+        z, x, told = batch
+        loss, _ = line_loss(self.nets['F'], z, x, loop.numbers(torch.rand, len(z)).to(z.device), told, loop)
+        loop.update('F', loss, clip=1.)
+        return dict(loss=loss.detach())
+
+# %% ../nbs/26_flow.ipynb #26000054
+def straighten(run, pairs, steps=1500, count=8192, **options):
+    "A flow that ends where `run` does in fewer steps, and without guidance."
+    result = fit(StraightTask(run, pairs, count), steps=steps, average=.99, **options)
+    recipe = replace(run.recipe, name=f'{run.recipe.name} straight', guide=1., walk=2)
+    meta = run.meta | dict(straightened=dict(steps=result.steps, minutes=round(result.minutes, 2), walks=count))
+    return Flow(recipe, run.classes, run.E, result.averages['F'], run.codec, run.jury, meta)

@@ -96,12 +96,14 @@ def _unsteady(x, generator):
 # %% ../nbs/10_nets.ipynb #00000071
 def vary_sounds(x,            # LMS (N, 1, 128, F) in [-1, 1]
                 generator,    # torch.Generator, or a run (lesson 12): the only randomness
-                strength=1.): # 0: nothing happens; 1: as far apart as two halls
+                strength=1.,  # 0: nothing happens; 1: as far apart as two halls
+                cents=100,    # how far the tuning may be off at strength 1
+                shift=0):     # semitones by which each is moved besides, (N,) or one number
     "The same notes in other places: tuning, hand, time, gain, equaliser, room, noise; on the device of `x`."
-    if strength == 0: return x
+    if strength == 0 and not torch.as_tensor(shift).any(): return x
     g, s, last = _near(x, generator), strength, x.shape[-1] - 1
     draw = lambda low, high: _between(x, g, low, high)
-    db = _tune(lms_to_db(x.float()), s * draw(-100, 100)) + s * _unsteady(x, g)
+    db = _tune(lms_to_db(x.float()), s * draw(-cents, cents) + 100 * torch.as_tensor(shift, device=x.device).view(-1, 1, 1, 1)) + s * _unsteady(x, g)
     db = _move(db, s * draw(-5, 5), s * draw(-24, 12), last - s * draw(-24, 12))
     db = db + s * (draw(-16, 8) + 2 * _equaliser(x, g) - _dull(x, g))
     power = _room(to_power(db), s * to_power(draw(-30, -5)), draw(.6, 4))
@@ -287,11 +289,12 @@ class Encoder(nn.Module):
 
 # %% ../nbs/10_nets.ipynb #0000001d
 class Up(nn.Module):
-    "A transposed convolution that doubles a map, cut to `size` where the ladder is odd."
-    def __init__(self, c_in, c_out, size, last=False):
+    "A transposed convolution that doubles a map, or a plain one after each number was doubled; cut to `size` where the ladder is odd."
+    def __init__(self, c_in, c_out, size, last=False, resize=False):
         super().__init__()
         self.size = size
-        self.conv = nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=last)
+        twice = lambda: nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(c_in, c_out, 3, 1, 1, bias=last))
+        self.conv = twice() if resize else nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=last)
         self.norm = nn.Identity() if last else nn.BatchNorm2d(c_out)
         self.act = nn.Tanh() if last else nn.ReLU()
 
@@ -305,13 +308,14 @@ class Decoder(nn.Module):
         modality: Modality,   # what it makes
         code: int = 74,       # numbers in: φ and z; paper: 64 + 10
         width: int = 64,      # channels of the last map but one; paper: 8 × 64 = 512 at the first
+        resize: bool = False, # double maps by repeating numbers (Odena et al. 2016); paper: by transposed convolutions
     ):
         super().__init__()
         self.first, *rest = modality.ladder()
         c = [*(k * width for k in modality.widths()), modality.channels]
         self.lay = nn.Linear(code, c[0] * math.prod(self.first), bias=False)
         self.norm = nn.BatchNorm2d(c[0])
-        self.ups = nn.Sequential(*[Up(a, b, s, last=s == modality.size) for a, b, s in zip(c, c[1:], rest)])
+        self.ups = nn.Sequential(*[Up(a, b, s, s == modality.size, resize) for a, b, s in zip(c, c[1:], rest)])
 
     def forward(self, code):
         h = self.lay(code).unflatten(1, (-1, *self.first))

@@ -3,6 +3,7 @@
     python scripts/flow_rows.py codecs     # docs/codecs.jsonl: test songs; pose and pitch by the probes of lesson 16
     python scripts/flow_rows.py terms      # … and the same net for 300 steps, one term taken away at a time
     python scripts/flow_rows.py flows      # docs/flow.jsonl: development songs, every eighth moment, over guidance and steps; pose and pitch on every third of test
+    python scripts/flow_rows.py straight   # … and the same flows, straightened: one, two and four steps
 """
 import argparse, time
 from dataclasses import replace
@@ -96,6 +97,29 @@ def flow_points(run, data, **how):
     return rows
 
 
+STRINGS = ('violin', 'viola', 'cello', 'double_bass')
+
+def heard_rows(run, data, **context):
+    "Of made sounds: how many notes of strings are within a semitone (ceiling: what true keypoints tell), and the median periodicity."
+    from avgen_nb.experiments import thin
+    from avgen_nb.metrics import Row, periodicity
+    from avgen_nb.moment import notes_in_keypoints
+    from avgen_nb.probes import probe_for, shuffled, where_known
+    test = where_known(thin(data['test'], 3), 'pitch')
+    made, real = run.make(test.over(lambda batch: batch.picture)), test.over(lambda batch: batch.sound)
+    told, true = notes_in_keypoints(data['train'], test), test.truth['pitch'].float()
+    near = ((probe_for('pitch', data).read(made) - true).abs() <= 1).float()
+    blind = ((true[shuffled(test.labels)] - true).abs() <= 1).float()
+    context = dict(context, split='test', seeds=1, **{k: run.meta[k] for k in ('seed', 'steps', 'minutes')})
+    rows = []
+    for name in STRINGS:
+        of = test.labels == test.classes.index(name)
+        rows.append(Row(metric='notes_within_semitone', value=near[of].mean().item(), ceiling=told[name], chance=blind[of].mean().item(),
+                        n=int(of.sum()), data=f'orchestra/{name}', **context))
+    value, ceiling = (periodicity(run.target.hear(x)).median().item() for x in (made, real))
+    return rows + [Row(metric='periodicity_median', value=value, ceiling=ceiling, n=len(test), data='orchestra', **context)]
+
+
 def flows(data, names=()):
     from avgen_nb.flow import FLOWS as RECIPES
     from avgen_nb.judges import judge_for
@@ -105,15 +129,27 @@ def flows(data, names=()):
         run.jury, rows = judge_for(run.target, data), []
         for w in (1., 1.5, 2., 3.): rows += [replace(r, factors=dict(varied='guide', guide=w)) for r in flow_points(run, data, guide=w)]
         for n in (1, 2, 4, 8, 16): rows += [replace(r, factors=dict(varied='walk', walk=n)) for r in flow_points(run, data, steps=n)]
+        if run.target.name == 'sound': rows += heard_rows(run, data, system=name, recipe=name, direction='picture → sound')
         publish(FLOWS, rows + truth_rows(run, data, system=name, recipe=name))
+
+
+def straight(data, names=()):
+    from avgen_nb.flow import FLOWS as RECIPES, straighten
+    from avgen_nb.judges import judge_for
+    from avgen_nb.runs import shipped
+    for name in names or RECIPES:
+        run = straighten(shipped(name), data['train'], quiet=True)
+        run.jury = judge_for(run.target, data)
+        rows = [replace(r, factors=dict(walk=n)) for n in (1, 2, 4) for r in flow_points(run, data, steps=n)]
+        publish(FLOWS, rows)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    p.add_argument('what', choices=('codecs', 'terms', 'flows'))
+    p.add_argument('what', choices=('codecs', 'terms', 'flows', 'straight'))
     p.add_argument('names', nargs='*', help='of flows; none: all')
     a = p.parse_args()
-    globals()[a.what](world(), *([a.names] if a.what == 'flows' else []))
+    globals()[a.what](world(), *([a.names] if a.what in ('flows', 'straight') else []))
 
 
 if __name__ == '__main__': main()

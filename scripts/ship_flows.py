@@ -31,10 +31,11 @@ def encoder(out, name, modality, pairs, recipe, steps, net=None):
 def codec(out, modality, pairs, eye):
     "A trained codec: the one in the folder, or a new one."
     from avgen_nb.codec import CODECS, load_codec, save_codec, train_codec
+    from avgen_nb.files import in_bytes, out_of_bytes
     path = out/f'codec-{modality.name}.safetensors'
     if not path.exists():
         made, run = train_codec(CODECS[modality.name], pairs, eye, out=out/f'codec-{modality.name}', resume=True)
-        made = made.half().float()   # as it comes with the package: flows learn the very codes that they are used with
+        made.load_state_dict(out_of_bytes(in_bytes(made.state_dict())))   # as it comes with the package: flows learn the very codes that they are used with
         save_codec(made, path, minutes=round(run.minutes, 1), steps=run.steps)
     return load_codec(path)
 
@@ -42,7 +43,7 @@ def codec(out, modality, pairs, eye):
 def flow(out, recipe, data, E, minutes_of_E, made, steps):
     "A trained flow in its own folder."
     from avgen_nb.files import nets_identity
-    from avgen_nb.flow import Flow, FlowTask
+    from avgen_nb.flow import Flow, FlowTask, reader_for
     from avgen_nb.loop import seeded
     from avgen_nb.many import fit
     from avgen_nb.judges import package_judge
@@ -50,6 +51,7 @@ def flow(out, recipe, data, E, minutes_of_E, made, steps):
     place = out/recipe.name
     if (place/'model.safetensors').exists(): return load_run(place)
     with seeded(0): task = FlowTask(recipe, data['train'], E, made)
+    task.reader = reader_for(task, 2000, out=place/'reader', resume=True)
     run = fit(task, out=place/'flow', resume=True, average=recipe.average, steps=steps, save_minutes=3)
     about = dict(size=made.modality.size, code=made.code, width=made.width, packaged=True, identity=nets_identity(made))
     meta = meta_of(recipe, data, run, [minutes_of_E], 0, dict(data='orchestra'), codec=about, minutes_of_codec=made.meta['minutes'], looks=LOOKS)
@@ -85,14 +87,14 @@ def main():
 
 
 def ship(codecs):
-    "Half precision, into the package."
+    "A byte a weight, into the package."
     from avgen_nb.codec import save_codec
-    from ship_models import halve
+    from ship_models import shrink
     for made in codecs:
         place = ROOT/'avgen_nb/models/codecs'
         place.mkdir(parents=True, exist_ok=True)
         save_codec(made, place/'full.safetensors', **{k: made.meta[k] for k in ('minutes', 'steps')})
-        halve(place/'full.safetensors', place/f'{made.modality.name}.safetensors')
+        shrink(place/'full.safetensors', place/f'{made.modality.name}.safetensors')
         (place/'full.safetensors').unlink()
 
 

@@ -187,6 +187,18 @@ def no_items(monkeypatch):
     monkeypatch.setattr(metrics, 'item_rows', lambda *a, **k: [])
 
 
+def test_d_sees_real_and_made_varied_alike(data):
+    recipe = changed(tiny('S2I-C+guide'), game=dict(seen_vary=.5, guide=0.))
+    game = cgan.CrossModalGAN(SOUND, PICTURE, recipe, cgan.encoder_for(SOUND, recipe.encoder, data['train'].classes), data['train'])
+    seen = []
+    game.nets['D'].trunk.register_forward_pre_hook(lambda net, x: seen.append(x[0].detach()))
+    run = fit(game, steps=1, quiet=True)
+    real = data['train'].over(lambda batch: batch.picture)
+    assert len(seen) == 3 and (seen[0][:, None] - real).abs().flatten(2).mean(2).min() > 1e-4, 'no picture is seen as it is'
+    plain = changed(recipe, game=dict(seen_vary=0.))
+    assert cgan.CrossModalGAN(SOUND, PICTURE, plain, game.E, data['train']).seen(real, run) is real
+
+
 @pytest.mark.parametrize('name', ('S2I-C+guide', 'I2S+guide'))
 def test_a_run_is_kept_opened_and_scored(name, data, tmp_path, quick_judge):
     made = cgan.train_run(tiny(name), data, tmp_path / 'run', budget='test', quiet=True)

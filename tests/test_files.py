@@ -2,7 +2,7 @@
 import pytest, torch
 from torch import nn
 
-from avgen_nb.files import check_told, checkpoints, flattened, latest_checkpoint, load_nets, read_tensors, save_nets, write_checkpoint, write_tensors
+from avgen_nb.files import check_told, checkpoints, flattened, latest_checkpoint, in_bytes, load_nets, out_of_bytes, read_tensors, save_nets, write_checkpoint, write_tensors
 from test_training import DropGAN
 
 
@@ -23,6 +23,18 @@ def test_save_and_load_nets(tmp_path):
     for p in other['G'].parameters(): nn.init.zeros_(p)
     for k, net in other.items(): net.load_state_dict(tensors[k])
     assert meta == dict(classes=['a']) and all(torch.equal(a, b) for k in nets for a, b in zip(nets[k].state_dict().values(), other[k].state_dict().values()))
+
+
+def test_a_byte_a_weight_comes_back_rounded(tmp_path):
+    some = {'G/w': torch.randn(8, 3, 5, 5), 'G/b': torch.randn(8), 'G/none': torch.zeros(4, 3), 'G/n': torch.tensor(3)}
+    small = in_bytes(some)
+    assert small['G/w'].dtype == torch.int8 and small['G/w:scale'].shape == (8, 1, 1, 1) and small['G/b'].dtype == torch.float16
+    write_tensors(tmp_path / 'x', small, {}, 'nets')
+    back, _ = load_nets(tmp_path / 'x')
+    step = some['G/w'].abs().amax((1, 2, 3), keepdim=True) / 127
+    assert ((back['G']['w'] - some['G/w']).abs() <= .5001 * step).all() and back['G']['none'].abs().max() == 0 and back['G']['n'] == 3
+    assert all(torch.equal(a, b) for a, b in zip(out_of_bytes(in_bytes(out_of_bytes(small))).values(), out_of_bytes(small).values())), 'twice is once'
+    assert out_of_bytes(some).keys() == some.keys()
 
 
 # ---------------------------------------------------------------- checkpoint files

@@ -1,14 +1,19 @@
 "Flow: the walk on fields whose end is known, the exact velocity, and runs that are kept, opened and scored."
 import math
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from avgen_nb.codec import Codec, package_codec
-from avgen_nb.flow import FLOWS, Flow, FlowNet, FlowTask, item_codes, euler, flow_nets, flow_of, guided, heun, on_the_line, train_flow
+from avgen_nb.flow import FLOWS, CodeReader, Flow, FlowNet, FlowTask, ReaderTask, euler, flow_nets, flow_of, guided, heun, item_codes, line_loss, on_the_line
+from avgen_nb.flow import own_pose, reader_for, straighten, train_flow
 from avgen_nb.files import nets_identity
 from avgen_nb.loop import seeded
-from avgen_nb.moment import MOMENT, encoder_of_moments
+from avgen_nb.moment import MOMENT, encoder_of_moments, moment_size
 from avgen_nb.nets import PICTURE, SOUND
+from avgen_nb.pairs import orchestra_pairs
 from avgen_nb.runs import Schedule, changed, evaluate_run, family_of, load_run, over, shipped, steady, trainer_of
 from avgen_nb.training import describe, fit
 from test_cgan import made_up_pairs
@@ -27,7 +32,7 @@ def small_flow(name='S2I-flow'):
     with seeded(0):
         codec = Codec(dict(picture=PICTURE, sound=SOUND)[r.target], 4, 4).eval()
         E = encoder_of_moments(dict(picture=PICTURE, sound=SOUND)[r.source], r.encoder, 'abc')
-        return Flow(r, 'abc', E, FlowNet(codec.shape, 64, r.width, r.depth), codec)
+        return Flow(r, 'abc', E, FlowNet(codec.shape, moment_size('abc'), r.width, r.depth), codec)
 
 
 def test_a_line_begins_at_noise_and_ends_at_data():
@@ -63,11 +68,18 @@ def test_guidance_by_hand():
 def test_both_questions_in_one_pass_are_the_two_questions():
     run = small_flow()
     torch.nn.init.normal_(run.F.last.weight); torch.nn.init.normal_(run.F.none)
-    phi, x = torch.randn(3, 64), torch.randn(3, *run.codec.shape)
+    told, x = torch.randn(3, moment_size('abc')), torch.randn(3, *run.codec.shape)
     at = lambda p: run.F(x, torch.full((3,), .3), p)
     with torch.no_grad():
-        assert torch.allclose(run.velocity(phi, 2.)(x, .3), at(run.F.none.expand(3, -1)) * -1 + 2 * at(phi), atol=1e-4)
-        assert torch.allclose(run.velocity(phi, 1)(x, .3), at(phi), atol=1e-5)
+        assert torch.allclose(run.velocity(told, 2.)(x, .3), at(run.F.none.expand(3, -1)) * -1 + 2 * at(told), atol=1e-4)
+        assert torch.allclose(run.velocity(told, 1)(x, .3), at(told), atol=1e-5)
+
+
+@pytest.mark.parametrize('name', FLOWS)
+def test_what_is_told_is_what_the_encoder_says(name):
+    run = small_flow(name)
+    told = run.code(torch.zeros(2, *run.source.shape)) / 4
+    assert told.shape == (2, moment_size('abc')) and torch.allclose(told[:, :3].sum(1), torch.ones(2)) and torch.allclose(told[:, 3:131].sum(1), torch.ones(2))
 
 
 @pytest.mark.parametrize('name', FLOWS)
@@ -89,12 +101,46 @@ def test_codes_belong_to_their_pairs(data):
     assert off < (codes[pairs.picture_of[8]][None].float() - own).abs().mean() / 3
 
 
-def test_phi_is_left_out_now_and_then_and_a_code_is_learnt(data):
+def test_the_condition_is_left_out_now_and_then_and_a_code_is_learnt(data):
     r = changed(tiny('S2I-flow'), drop=1.)
     with seeded(0): task = FlowTask(r, data['train'], encoder_of_moments(SOUND, r.encoder, data['train'].classes), Codec(PICTURE, 4, 4).eval())
     run = fit(task, steps=12, quiet=True)
     assert run.nets['F'].none.abs().max() > 0
     assert describe(task)['recipe']['drop'] == 1 and 'steps' not in describe(task)['recipe']
+
+
+def test_an_exact_velocity_has_no_loss_and_ends_at_the_data():
+    z, x, t = torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8), torch.tensor([.1, .5, .9])
+    loss, end = line_loss(lambda place, t, told: x - z, z, x, t, None, SimpleNamespace(autocast=nullcontext))
+    assert loss == 0 and torch.allclose(end, x, atol=1e-5)
+
+
+def test_the_pose_at_the_end_of_a_line_is_part_of_the_loss():
+    world = orchestra_pairs('small', progress=False)['train']
+    pose = own_pose(world)
+    for k in world.labels.unique(): assert pose[world.labels == k].mean(0).abs().max() < 1e-3 and pose[world.labels == k].std(0).max() <= 1
+    recipe = changed(tiny('S2I-flow'), pose=3.)
+    with seeded(0): task = FlowTask(recipe, world, encoder_of_moments(SOUND, recipe.encoder, world.classes), Codec(PICTURE, 4, 4).eval())
+    assert reader_for(FlowTask(changed(recipe, pose=0.), world, task.E, task.codec), 2, quiet=True) is None
+    shown = .1 * torch.randn(len(world), 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    shown.flatten(1)[:, :24] = 3 * pose      # codes in which the pose can be read
+    reading = fit(ReaderTask(world, shown, torch.arange(len(world))), steps=40, quiet=True, log_every=1, precision='fp32')
+    mean = lambda part: sum(h['loss'] for h in part) / len(part)
+    assert mean(reading.history[-5:]) < mean(reading.history[:5])
+    task.reader = reader_for(task, 3, quiet=True)
+    assert isinstance(task.reader, CodeReader) and not any(p.requires_grad for p in task.reader.parameters())
+    assert fit(task, steps=3, quiet=True, log_every=1).history[-1]['pose'] > 0
+
+
+def test_straightened_walks_end_where_they_did(data):
+    run = small_flow()
+    torch.nn.init.normal_(run.F.last.weight, std=.3)
+    straight = straighten(run, data['train'], steps=60, count=64, quiet=True)
+    told, z = run.code(data['test'].batch(torch.arange(16)).sound), run.noise(16, 3)
+    end = run.walk(told, z)
+    off = lambda a: (a - end).square().mean().item()
+    assert off(straight.walk(told, z, steps=1)) < off(run.walk(told, z, steps=1))
+    assert straight.recipe.guide == 1 and straight.recipe.walk == 2 and straight.meta['straightened']['steps'] == 60
 
 
 def test_a_codec_of_the_wrong_side_is_refused(data):
@@ -107,8 +153,16 @@ def test_a_run_is_kept_opened_and_scored(data, tmp_path):
     again = load_run(tmp_path)
     given = data['test'].batch(torch.arange(4)).sound
     assert (again.make(given) - run.make(given)).abs().mean() < .01 and again.meta['codec']['packaged'] is False
+    assert again.recipe.told == 'moment' and again.F.none.shape == (moment_size(again.classes),)
     rows = evaluate_run(again, data)
     assert rows[0].metric == 'balanced_accuracy' and rows[0].system == 'S2I-flow' and rows[0].direction == 'sound → picture'
+
+
+def test_data_without_notes_are_told_the_code(data, tmp_path):
+    for pairs in data.values(): pairs.truth.clear()
+    train_flow(tiny('S2I-flow'), data, tmp_path, budget='test', opened=dict(data='elsewhere'), quiet=True)
+    run = load_run(tmp_path)
+    assert run.recipe.told == 'code' and run.code(torch.zeros(1, *SOUND.shape)).shape == (1, run.recipe.encoder.phi)
 
 
 def test_the_family_is_found_by_its_name():
@@ -138,6 +192,6 @@ def test_whatever_a_net_holds_is_in_its_file():
 
 def test_the_velocity_depends_on_time_after_loading():
     run = shipped('S2I-flow')
-    phi, x = torch.zeros(1, 64), run.noise(1, 0)
-    with torch.no_grad(): early, late = (run.velocity(phi, 1)(x, t) for t in (.1, .9))
+    told, x = run.code(torch.zeros(1, *SOUND.shape)), run.noise(1, 0)
+    with torch.no_grad(): early, late = (run.velocity(told, 1)(x, t) for t in (.1, .9))
     assert (early - late).abs().mean() > .05 * early.abs().mean()

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from avgen_nb.moment import MOMENT, MomentTask, PoseEncoder, encoder_of_moments, known_moments, moment_encoder, moment_losses, moment_size
-from avgen_nb.moment import read_moment, vary_posed
+from avgen_nb.moment import Alike, as_shares, read_moment, say_often, vary_heard, vary_posed
 from avgen_nb.nets import PICTURE, SOUND, Encoder
 from avgen_nb.pairs import orchestra_pairs
 from avgen_nb.runs import changed
@@ -20,6 +20,47 @@ def test_parts_come_in_their_order():
     said = torch.arange(3 + 131.)[None]
     name, note, loud, stroke = read_moment(said, 'abc')
     assert name.tolist() == [[0, 1, 2]] and note[0, 0] == 3 and loud.tolist() == [131] and stroke.tolist() == [[132, 133]]
+
+
+def test_shares_are_what_is_said():
+    said = torch.zeros(1, moment_size('abc'))
+    said[0, 1], said[0, 3 + 60], said[0, -3:] = 50., 50., torch.tensor([.3, .4, -.5])
+    shares = as_shares(said, 'abc')
+    assert shares[0, 1] == 1 and shares[0, 3 + 60] == 1 and shares.sum() == pytest.approx(2.2) and torch.equal(shares[0, -3:], said[0, -3:])
+
+
+def test_a_varied_sound_keeps_its_semitone():
+    from avgen_nb.sound import lms, midi_to_hz
+    hz = float(midi_to_hz(69))
+    wave = .3 * torch.sin(torch.arange(22050 // 2) / 22050 * 2 * torch.pi * hz)
+    x = lms(wave[None]).expand(40, -1, -1, -1)
+    peak = lambda x: x[:, 0].mean(2).argmax(1)
+    heard, _ = vary_heard(x, None, torch.Generator().manual_seed(0), 1.)
+    far = SOUND.vary(x, torch.Generator().manual_seed(0), 1.)
+    assert (peak(heard) - peak(x)).abs().max() <= 1 and (peak(far) - peak(x)).abs().float().mean() > (peak(heard) - peak(x)).abs().float().mean()
+
+
+def test_a_sound_that_is_moved_is_another_note():
+    from avgen_nb.sound import lms, midi_to_hz
+    tones = lambda notes: lms(torch.stack([.3 * torch.sin(torch.arange(22050) / 44100 * 2 * torch.pi * float(midi_to_hz(n))) for n in notes]))
+    peak = lambda x: x[:, 0].mean(2).argmax(1)
+    x = tones([69.] * 20)
+    heard, truth = vary_heard(x, dict(pitch=torch.full((20,), 69.)), torch.Generator().manual_seed(0), 0.)
+    assert len(truth['pitch'].unique()) > 5 and (peak(heard) - peak(tones(truth['pitch'].tolist()))).abs().max() <= 1
+    assert torch.equal(vary_heard(x, None, torch.Generator(), 0.)[0], x)
+
+
+@pytest.mark.parametrize('modality', (PICTURE, SOUND))
+def test_what_is_said_often_is_the_mean_and_does_not_hang_on_neighbours(modality):
+    E = encoder_of_moments(modality, TINY, 'ab').eval()
+    x = torch.rand(3, *modality.shape) * 2 - 1
+    with torch.no_grad():
+        assert torch.equal(say_often(E, modality, x, 'ab', 0, 1.), as_shares(E(x), 'ab'))
+        whole = say_often(E, modality, x, 'ab', 3, .5)
+        alike, told = Alike(), as_shares(E(x[1:2]), 'ab')
+        for _ in range(3): told = told + as_shares(E(modality.vary_posed(x[1:2], None, alike, .5)[0]), 'ab')
+    assert torch.allclose(whole[1:2], told / 4, atol=1e-5) and not torch.allclose(whole, as_shares(E(x), 'ab'), atol=1e-6)
+    assert torch.allclose(whole[:, :2].sum(1), torch.ones(3))
 
 
 def test_a_rest_teaches_no_stroke():
@@ -44,10 +85,10 @@ def test_joints_follow_the_picture():
     x[..., 20:23, 40:43] = 1
     point = torch.tensor([[[41.5 / 64, 21.5 / 64]]])
     for seed in range(5):
-        y, moved = vary_posed(x, point, torch.Generator().manual_seed(seed), .8)
+        y, moved = vary_posed(x, dict(keypoints=point), torch.Generator().manual_seed(seed), .8)
         bright = y[0].mean(0)
         row, column = divmod(int(bright.argmax()), 64)
-        assert (moved[0, 0] - torch.tensor([column + .5, row + .5]) / 64).abs().max() < .04
+        assert (moved['keypoints'][0, 0] - torch.tensor([column + .5, row + .5]) / 64).abs().max() < .04
 
 
 def test_code_and_forward_agree():

@@ -174,3 +174,9 @@ def test_encoder_generator_and_discriminator_learn_at_every_size(pixels):
         shown = learn([G], lambda: (G(phi) - batch.picture).abs().mean())
         told = learn([D], lambda: F.softplus(-D(batch.picture, phi)).mean() + F.softplus(D(G(phi).detach(), phi)).mean())
     for losses in (named, shown, told): assert sum(losses[-3:]) < .9 * sum(losses[:3]), (losses, pixels)
+
+
+@pytest.mark.parametrize('modality', (PICTURE, SOUND))
+def test_a_decoder_may_double_its_maps_by_repeating(modality):
+    G = Decoder(modality, width=4, resize=True)
+    assert not [m for m in G.modules() if isinstance(m, torch.nn.ConvTranspose2d)] and G(torch.randn(2, 74)).shape == (2, *modality.shape)
