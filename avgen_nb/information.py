@@ -161,7 +161,8 @@ class FeaturePairs:
         songs,      # (N,) long
         noise=0.,   # deviation of normal noise added to each feature of a drawn batch
     ):
-        if not len(x) == len(y) == len(songs): raise ValueError(f'{len(x)} x, {len(y)} y and {len(songs)} songs: give one of each for every pair.')
+        if not len(x) == len(y) == len(songs):
+            raise ValueError(f'{len(x)} x, {len(y)} y and {len(songs)} songs: give one of each for every pair.')
         self.x, self.y, self.songs, self.noise = x, y, songs, noise
         self.order, self.count = songs.argsort(stable=True), songs.unique(return_counts=True)[1]
 
