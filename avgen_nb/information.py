@@ -42,12 +42,12 @@ def donsker_varadhan(
     scores,      # (N, N) of a critic, true pairs on the diagonal
     apart=None,  # (N, N) bool: pairs whose halves were drawn apart; none: all but the diagonal
 ):               # scalar, nats
-    "E_p[T] − log E_q[exp T] (Belghazi et al. 2018, eq. 5)."
+    "E_p[T] − log E_q[exp T] (Donsker and Varadhan 1983; Belghazi et al. 2018, theorem 1)."
     apart = off_diagonal(scores) if apart is None else apart
     return scores.diagonal().mean() - log_mean_exp(scores[apart])
 
 def nguyen_wainwright_jordan(scores, apart=None):
-    "1 + E_p[T] − E_q[exp T], nats (Nguyen et al. 2010; with T shifted by 1 against Belghazi et al. 2018, eq. 6)."
+    "1 + E_p[T] − E_q[exp T], nats (Nguyen et al. 2010, with T shifted by 1, so that the best T is log p(x, y)/p(x)p(y))."
     apart = off_diagonal(scores) if apart is None else apart
     return 1 + scores.diagonal().mean() - scores[apart].exp().mean()
 
@@ -195,7 +195,7 @@ def named_information(
     y,        # (N,) long, the truth
     prior,    # (N, n) or (n,): probability of each y without x
 ):            # (N,) bits; their mean is the bound
-    "log q(y|x) − log p(y), pair by pair (Barber and Agakov 2003, eq. 3)."
+    "log q(y|x) − log p(y), pair by pair (Barber and Agakov 2003)."
     prior = prior.expand_as(logits).gather(1, y[:, None])[:, 0]
     return BITS * (logits.log_softmax(1).gather(1, y[:, None])[:, 0] - prior.log())
 
