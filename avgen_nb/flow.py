@@ -417,7 +417,7 @@ class StraightTask:
     def __init__(self,
         run,                  # a trained Flow
         pairs,                # Pairs of training songs
-        count: int = 8192,    # walks
+        count: int = 4096,    # walks
         rate: float = 5e-4,   # learning rate; falls along a cosine
         seed: int = 0,        # of the lot and of z
     ):
@@ -445,7 +445,7 @@ class StraightTask:
         return dict(loss=loss.detach())
 
 # %% ../nbs/26_flow.ipynb #26000054
-def straighten(run, pairs, steps=1500, count=8192, **options):
+def straighten(run, pairs, steps=1000, count=4096, **options):
     "A flow that ends where `run` does in fewer steps, and without guidance."
     result = fit(StraightTask(run, pairs, count), steps=steps, average=.99, **options)
     recipe = replace(run.recipe, name=f'{run.recipe.name} straight', guide=1., walk=2)
