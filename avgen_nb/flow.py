@@ -197,7 +197,7 @@ def own_pose(
     own = torch.view_as_real(body_frame(pairs.truth['keypoints'].float())).flatten(1)
     for k in pairs.labels.unique():
         of = own[pairs.labels == k]
-        own[pairs.labels == k] = (of - of.mean(0)) / (of.std(0) + .01)
+        own[pairs.labels == k] = (of - of.mean(0)) / (of.std(0, correction=0) + .01)
     return own
 
 # %% ../nbs/26_flow.ipynb #2600005d
