@@ -337,7 +337,7 @@ def build_world(size='default'):  # of the orchestra
 # %% ../nbs/92_demo.ipynb #00000065
 def short(recipe, steps):
     "The same flow in a few minutes: so many steps of its encoder and of itself under the cpu budget."
-    return changed(recipe, encoder=dict(steps=Schedule(6, 800, 8000)), steps=Schedule(6, steps, 20000))
+    return changed(recipe, encoder=dict(steps=Schedule(6, 800, 8000)), steps=Schedule(6, steps, 20000), pose=0.)
 
 PAIR = {r.name: r for r in (short(S2I_FLOW, 1000), short(I2S_FLOW, 800))}   # the two recipes of the demo
 

@@ -274,12 +274,15 @@ class FlowTask:
         return {k: v.detach() for k, v in losses.items()}
 
 # %% ../nbs/26_flow.ipynb #2600005e
-def reader_for(task, steps, **options):
+def reader_for(
+    task,        # a FlowTask
+    **options,   # of `fit`: steps or minutes, out, resume, quiet
+):
     "The reader of the pose that a FlowTask wants, trained; None where its recipe wants none or no keypoints are known."
     pairs = task.pairs
     if not task.recipe.pose or 'keypoints' not in pairs.truth: return None
     with seeded(options.get('seed', 0)): reading = ReaderTask(pairs, task.codes, task.of)
-    return fit(reading, steps=steps, average=.99, **options).averages['reader'].eval().requires_grad_(False)
+    return fit(reading, average=.99, **options).averages['reader'].eval().requires_grad_(False)
 
 # %% ../nbs/26_flow.ipynb #26000024
 class Flow:
@@ -400,8 +403,9 @@ def train_flow(
     E, minutes_of_E = moment_encoder(source, data['train'], recipe.encoder, out=out/'encoder', **again, **first(recipe.encoder.steps, .25))
     train = of_instrument(data['train'], only)
     with seeded(seed): task = FlowTask(recipe, train, E, codec)
-    task.reader = reader_for(task, out=out/'reader', steps=min(2000, recipe.steps.under(budget)), **again)
-    length = dict(steps=steps) if steps else first(recipe.steps, .75 if packaged else .35)
+    reading = dict(minutes=.1 * minutes) if minutes else dict(steps=min(2000, recipe.steps.under(budget)))
+    task.reader = reader_for(task, out=out/'reader', **reading, **again)
+    length = dict(steps=steps) if steps else first(recipe.steps, .65 if packaged else .3)
     run = fit(task, out=out/'flow', average=recipe.average, **again, **length)
     about = dict(size=target.size, code=codec.code, width=codec.width, packaged=packaged, identity=nets_identity(codec))
     meta = meta_of(recipe, data, run, [spent, minutes_of_E], seed, opened, only=only, codec=about)

@@ -51,7 +51,7 @@ def flow(out, recipe, data, E, minutes_of_E, made, steps):
     place = out/recipe.name
     if (place/'model.safetensors').exists(): return load_run(place)
     with seeded(0): task = FlowTask(recipe, data['train'], E, made)
-    task.reader = reader_for(task, 2000, out=place/'reader', resume=True)
+    task.reader = reader_for(task, steps=2000, out=place/'reader', resume=True)
     run = fit(task, out=place/'flow', resume=True, average=recipe.average, steps=steps, save_minutes=3)
     about = dict(size=made.modality.size, code=made.code, width=made.width, packaged=True, identity=nets_identity(made))
     meta = meta_of(recipe, data, run, [minutes_of_E], 0, dict(data='orchestra'), codec=about, minutes_of_codec=made.meta['minutes'], looks=LOOKS)

@@ -121,13 +121,13 @@ def test_the_pose_at_the_end_of_a_line_is_part_of_the_loss():
     for k in world.labels.unique(): assert pose[world.labels == k].mean(0).abs().max() < 1e-3 and pose[world.labels == k].std(0).max() <= 1
     recipe = changed(tiny('S2I-flow'), pose=3.)
     with seeded(0): task = FlowTask(recipe, world, encoder_of_moments(SOUND, recipe.encoder, world.classes), Codec(PICTURE, 4, 4).eval())
-    assert reader_for(FlowTask(changed(recipe, pose=0.), world, task.E, task.codec), 2, quiet=True) is None
+    assert reader_for(FlowTask(changed(recipe, pose=0.), world, task.E, task.codec), steps=2, quiet=True) is None
     shown = .1 * torch.randn(len(world), 4, 8, 8, generator=torch.Generator().manual_seed(0))
     shown.flatten(1)[:, :24] = 3 * pose      # codes in which the pose can be read
     reading = fit(ReaderTask(world, shown, torch.arange(len(world))), steps=40, quiet=True, log_every=1, precision='fp32')
     mean = lambda part: sum(h['loss'] for h in part) / len(part)
     assert mean(reading.history[-5:]) < mean(reading.history[:5])
-    task.reader = reader_for(task, 3, quiet=True)
+    task.reader = reader_for(task, steps=3, quiet=True)
     assert isinstance(task.reader, CodeReader) and not any(p.requires_grad for p in task.reader.parameters())
     assert fit(task, steps=3, quiet=True, log_every=1).history[-1]['pose'] > 0
 
