@@ -145,7 +145,8 @@ class FlowRecipe:
     steps: Schedule = Schedule(6, 10000, 40000)
 
 # %% ../nbs/26_flow.ipynb #2600004a
-S2I_FLOW = FlowRecipe('S2I-flow', 'sound', 'picture', changed(MOMENT, vary=.8, steps=Schedule(6, 3000, 8000)), pose=3., guide=3., again=(8, 1.))
+S2I_FLOW = FlowRecipe('S2I-flow', 'sound', 'picture', changed(MOMENT, vary=.8, steps=Schedule(6, 3000, 8000)),
+                      pose=3., guide=3., again=(8, 1.))
 I2S_FLOW = FlowRecipe('I2S-flow', 'picture', 'sound', changed(MOMENT, steps=Schedule(6, 6000, 12000)))
 FLOWS = {r.name: r for r in (S2I_FLOW, I2S_FLOW)}
 

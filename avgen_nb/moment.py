@@ -90,7 +90,7 @@ def vary_posed(
 REACH_OF_SHIFT = 4   # semitones
 
 def vary_heard(x, truth, generator, strength=1.):
-    "Vary sounds as lesson 10 does. With their truth they are moved by whole semitones, and so is the note; without, a note stays what it is."
+    "Vary sounds as lesson 10 does; with their truth move them by whole semitones, and the note with them."
     if truth is None: return vary_sounds(x, generator, strength, cents=30), None
     r = REACH_OF_SHIFT
     shift = (draw_numbers(torch.rand, len(x), generator=generator) * (2 * r + 1)).floor().to(x.device) - r

@@ -103,7 +103,8 @@ def vary_sounds(x,            # LMS (N, 1, 128, F) in [-1, 1]
     if strength == 0 and not torch.as_tensor(shift).any(): return x
     g, s, last = _near(x, generator), strength, x.shape[-1] - 1
     draw = lambda low, high: _between(x, g, low, high)
-    db = _tune(lms_to_db(x.float()), s * draw(-cents, cents) + 100 * torch.as_tensor(shift, device=x.device).view(-1, 1, 1, 1)) + s * _unsteady(x, g)
+    shift = 100 * torch.as_tensor(shift, device=x.device).view(-1, 1, 1, 1)
+    db = _tune(lms_to_db(x.float()), s * draw(-cents, cents) + shift) + s * _unsteady(x, g)
     db = _move(db, s * draw(-5, 5), s * draw(-24, 12), last - s * draw(-24, 12))
     db = db + s * (draw(-16, 8) + 2 * _equaliser(x, g) - _dull(x, g))
     power = _room(to_power(db), s * to_power(draw(-30, -5)), draw(.6, 4))
