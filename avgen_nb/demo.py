@@ -337,11 +337,11 @@ def build_world(size='default'):  # of the orchestra
     return World(arrays, {name: pairs_from(arrays, r) for name, r in zip(('train', 'dev', 'test'), rows)})
 
 # %% ../nbs/92_demo.ipynb #00000065
-def short(recipe, steps):
-    "The same flow in a few minutes: so many steps of its encoder and of itself under the cpu budget."
-    return changed(recipe, encoder=dict(steps=Schedule(6, 800, 8000)), steps=Schedule(6, steps, 20000), pose=0.)
+def short(recipe, steps, **more):
+    "The same flow in a few minutes: so many steps under the cpu budget, 800 of its encoder; `more` are other numbers of it."
+    return changed(recipe, encoder=dict(steps=Schedule(6, 800, 8000)), steps=Schedule(6, steps, 20000), pose=0., **more)
 
-PAIR = {r.name: r for r in (short(S2I_FLOW, 1000), short(I2S_FLOW, 800))}   # the two recipes of the demo
+PAIR = {r.name: r for r in (short(S2I_FLOW, 1000), short(I2S_FLOW, 800, rate=4e-3, guide=4.))}   # the two recipes of the demo
 
 def train_pair(world: World,         # data
                out,                  # folder; the runs go to OUT/runs

@@ -191,6 +191,7 @@ class CodeReader(nn.Module):
 
     def forward(self, x): return self.head(self.maps(x))
 
+# %% ../nbs/26_flow.ipynb #26000085
 def own_pose(
     pairs,  # Pairs whose keypoints are known
 ):          # (N, 24)
