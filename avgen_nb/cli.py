@@ -96,24 +96,32 @@ def proportion(text):  # such as '0.26'
 # %% ../nbs/93_cli.ipynb #93a1b004
 def prepare_options(p):
     "Options of `avgen prepare`."
-    p.add_argument('dir', metavar='DIR', help='a folder in the layout of Sub-URMP: img and chunk, each with train and validation')
+    p.add_argument('paths', nargs='+', metavar='DIR|FILM', help='a folder in the layout of Sub-URMP: img and chunk, each with train and '
+                   'validation; or films that have their instrument in their name, or folders of films, one folder an instrument')
     p.add_argument('--out', metavar='STORE',
-                   help="where to: a new or empty folder, or a store (default: one in the user's cache folder, which --data DIR finds)")
+                   help="where to: a new or empty folder, or a store (default: one in the user's cache folder, which --data DIR finds if it is no film)")
     p.add_argument('--size', type=positive(int), default=64, metavar='N', help='pixels of a picture\'s side (default: 64)')
     p.add_argument('--across', type=proportion, default=.5, metavar='X',
                    help='where the square is cut from a frame: 0 left, 0.5 centre, 1 right (default: 0.5)')
     p.add_argument('--max-bad', type=proportion, default=.01, metavar='X',
                    help='share of bad or unpaired files above which to stop (default: 0.01)')
+    p.add_argument('--rate', type=positive(float), default=10, metavar='R', help='of films: moments a second (default: 10)')
+    p.add_argument('--test', type=proportion, default=.2, metavar='X', help='of films: share that is kept for testing (default: 0.2)')
     p.add_argument('--workers', type=positive(int), metavar='N', help='processes (default: one a core)')
 
 
 # %% ../nbs/93_cli.ipynb #93a1b005
 def prepare(args):
-    "Read a data set once into a store that opens at once (`store.prepare_store`); a run that was cut off goes on."
+    "Read a data set or films once into a store that opens at once (`store.prepare_store`, `footage.prepare_films`); goes on if cut off."
     from avgen_nb.folders import Report
+    from avgen_nb.footage import are_films, prepare_films
     from avgen_nb.store import prepare_store
-    report = Report()
-    store = prepare_store(args.dir, args.out, args.size, args.across, args.max_bad, args.workers, report=report)
+    report, how = Report(), dict(size=args.size, across=args.across, max_bad=args.max_bad, workers=args.workers)
+    if are_films(args.paths):
+        store = prepare_films(args.paths, args.out, rate=args.rate, test=args.test, report=report, **how)
+        if str(report): print(report)
+    elif len(args.paths) > 1: raise ValueError(f'{args.paths[1]} is one folder too many; give one data set, or films.')
+    else: store = prepare_store(args.paths[0], args.out, report=report, **how)
     print(f'{report.read:,} pairs in {store}; {len(report.bad)} bad or unpaired files, named in {store/"report.json"}')
 
 # %% ../nbs/93_cli.ipynb #00000012
@@ -274,8 +282,9 @@ COMMANDS = {
                     'avgen demo --out demo'),
     'export': Command(export_options, export, 'write the built-in orchestra to disk in the layout of Sub-URMP',
                       'avgen export data/orchestra --size small --frame 640x360'),
-    'prepare': Command(prepare_options, prepare, 'read a data set in the layout of Sub-URMP once, so that training starts at once',
-                       'avgen prepare data/Sub-URMP\n  avgen train S2I-C+guide --data data/Sub-URMP'),
+    'prepare': Command(prepare_options, prepare, 'read a data set in the layout of Sub-URMP, or films, once, so that training starts at once',
+                       'avgen prepare data/Sub-URMP\n  avgen train S2I-C+guide --data data/Sub-URMP\n  '
+                       'avgen prepare films --out store\n  avgen train S2I-C+guide --data store'),
     'train': Command(train_options, train, 'train a model by its recipe: those of this package, or those of the papers as they stand',
                      'avgen train S2I-C+guide --out runs/first --minutes 5\n  '
                      'avgen train S2I-C+guide --sounds NOTES --pictures orchestra --out runs/real'),

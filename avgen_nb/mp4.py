@@ -109,7 +109,7 @@ def opened_film(path):
     try: film = av.open(str(path))
     except (av.error.FFmpegError, ValueError): raise broken from None
     with film:
-        if not len(film.streams): raise broken
+        if not (film.streams.video or film.streams.audio): raise broken
         yield film
 
 def tracks_of(
@@ -168,6 +168,7 @@ def film_facts(
         if not len(seen) or not len(heard): raise BadFile(path, 'holds no frames or no sound, its end may be missing; copy it again')
         ends = seen[:, 1].max() - zero, heard[:, 1].max() - zero
         if max(ends) < promised - .5: raise BadFile(path, f'is cut short: it promises {promised:.1f} s and holds {max(ends):.1f} s; copy it again')
+        if max(ends) < promised - .1: odd.append(f'{path}: ends {promised - max(ends):.1f} s before its index says so')
         if min(ends) < .5: raise BadFile(path, f'holds {min(ends):.1f} s of picture with sound; give at least half a second')
         film.seek(0)
         first = next(decoded_frames(film, video, []), None)
