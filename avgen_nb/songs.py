@@ -122,17 +122,19 @@ def show_strip(
     times,       # (T,) seconds
     wave,        # (samples,), 44.1 kHz, from the first picture on
     score=None,  # Score, or none
-    shown=9,     # how many of the pictures
+    shown=9,     # about how many pictures fit over the sound
     title='',
 ):
     "Frames of a film over its sound."
     import matplotlib.pyplot as plt
     times = np.asarray(times)
     first, last = times[0], times[0] + len(wave) / SAMPLE_RATE
-    keep = np.searchsorted(times, np.linspace(first, last, shown, endpoint=False) - 1e-9).clip(0, len(times) - 1)
-    side = (last - first) / shown
-    fig, (top, low) = plt.subplots(2, 1, figsize=(10, 10 / shown + 2), sharex=True, layout='constrained', height_ratios=[10 / shown, 2])
-    for k, x in zip(keep, to_uint8(torch.as_tensor(np.asarray(pictures))[keep])): top.imshow(x, extent=(times[k], times[k] + side, 0, 1), aspect='auto')
+    step = max(1, round((last - first) / shown / (times[1] - times[0]))) if len(times) > 1 else 1
+    keep, wide = np.arange(0, len(times), step), step * (times[1] - times[0]) if len(times) > 1 else last - first
+    tall = 9.2 * wide / (last - first)
+    fig, (top, low) = plt.subplots(2, 1, figsize=(10, tall + 2.4), sharex=True, layout='constrained', height_ratios=[tall, 2])
+    for k, x in zip(keep, to_uint8(torch.as_tensor(np.asarray(pictures))[keep])):
+        top.imshow(x, extent=(times[k], times[k] + wide, 0, 1), aspect='auto')
     top.set(yticks=[], ylim=(0, 1), title=title)
     low.imshow(paint(spectrogram(wave, cols=600), -80, 0), extent=(first, last, np.log2(50), np.log2(16_000)), aspect='auto')
     low.set_yticks(np.log2([110, 440, 1760, 7040]), ['110', '440', '1760', '7040'])
