@@ -99,7 +99,8 @@ def prepare_options(p):
     p.add_argument('paths', nargs='+', metavar='DIR|FILM', help='a folder in the layout of Sub-URMP: img and chunk, each with train and '
                    'validation; or films that have their instrument in their name, or folders of films, one folder an instrument')
     p.add_argument('--out', metavar='STORE',
-                   help="where to: a new or empty folder, or a store (default: one in the user's cache folder, which --data DIR finds if it is no film)")
+                   help="where to: a new or empty folder, or a store (default: one in the user's cache folder; unless DIR holds films, "
+                        '--data DIR finds it)')
     p.add_argument('--size', type=positive(int), default=64, metavar='N', help='pixels of a picture\'s side (default: 64)')
     p.add_argument('--across', type=proportion, default=.5, metavar='X',
                    help='where the square is cut from a frame: 0 left, 0.5 centre, 1 right (default: 0.5)')
@@ -282,7 +283,7 @@ COMMANDS = {
                     'avgen demo --out demo'),
     'export': Command(export_options, export, 'write the built-in orchestra to disk in the layout of Sub-URMP',
                       'avgen export data/orchestra --size small --frame 640x360'),
-    'prepare': Command(prepare_options, prepare, 'read a data set in the layout of Sub-URMP, or films, once, so that training starts at once',
+    'prepare': Command(prepare_options, prepare, 'read a data set in the layout of Sub-URMP, or films, once: training starts at once',
                        'avgen prepare data/Sub-URMP\n  avgen train S2I-C+guide --data data/Sub-URMP\n  '
                        'avgen prepare films --out store\n  avgen train S2I-C+guide --data store'),
     'train': Command(train_options, train, 'train a model by its recipe: those of this package, or those of the papers as they stand',

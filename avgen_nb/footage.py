@@ -34,8 +34,9 @@ def instrument_named(
         words = ' '.join(''.join(c if c.isalpha() else ' ' for c in text.lower()).split())
         found = [i for i in INSTRUMENTS if f' {i.replace("_", " ")} ' in f' {words} ']
         if found: return max(found, key=len)
-    raise BadFile(path, f'names no instrument; call it violin_1.mp4, or put it into a folder named {", ".join(INSTRUMENTS[-2:])} or the like')
+    raise BadFile(path, f'names no instrument; call it violin_1.mp4, or put it into a folder named {INSTRUMENTS[-1]}')
 
+# %% ../nbs/40b_footage.ipynb #40b0000d
 def films_in(
     paths,  # films, or folders: of films, or of one folder of films an instrument
 ):          # list of (instrument, path)
@@ -47,6 +48,7 @@ def films_in(
         out += [(instrument_named(f), f) for f in here] if here else [(c, f) for c, own in class_files(path, FILMS).items() for f in own]
     return out
 
+# %% ../nbs/40b_footage.ipynb #40b0000e
 def are_films(
     paths,  # as the command line has them
 ):          # bool
@@ -55,7 +57,7 @@ def are_films(
     inside = lambda p: itertools.chain(p.glob('*'), p.glob('*/*')) if p.is_dir() and not (p / 'img').is_dir() else ()
     return any(is_film(p) or any(map(is_film, inside(Path(p)))) for p in paths)
 
-# %% ../nbs/40b_footage.ipynb #40b0000f
+# %% ../nbs/40b_footage.ipynb #40b00011
 @dataclass(frozen=True)
 class FilmBlocks:
     "Moments of films, 64 at a time, each block read when it is asked for."
@@ -80,7 +82,7 @@ class FilmBlocks:
         if not numbers: return [], np.empty((0, 3, self.size, self.size), np.uint8), np.empty((0, 1, 128, 44), np.float16), bad, odd
         return numbers, np.concatenate(pictures), np.concatenate(sounds), bad, odd
 
-# %% ../nbs/40b_footage.ipynb #40b00012
+# %% ../nbs/40b_footage.ipynb #40b00014
 def rows_of_films(
     films,   # list of (instrument, path)
     store,   # folder
@@ -104,7 +106,7 @@ def rows_of_films(
         out.append([(c, count[c], round(500 + 1000 * k / rate), str(path), k, str(samples)) for k in range(n)])
     return out
 
-# %% ../nbs/40b_footage.ipynb #40b00013
+# %% ../nbs/40b_footage.ipynb #40b00015
 def film_stamp(
     films,  # list of (instrument, path)
     *more,  # whatever else decides what is in the store
@@ -114,6 +116,7 @@ def film_stamp(
     code = [sorted(sources(f).items()) for f in (frames_at, film_sound, film_facts)]
     return hashlib.sha256(repr((stats, code, more)).encode()).hexdigest()[:16]
 
+# %% ../nbs/40b_footage.ipynb #40b00016
 def split_films(
     rows,  # list of the rows of each film
     test,  # share of the films
@@ -123,7 +126,7 @@ def split_films(
     side = split_files([(r[0][0], r[0][3]) for r in rows], (1 - test, 0, test), seed) if test else np.zeros(len(rows))
     return [[row for r, s in zip(rows, side) if s == which for row in r] for which in (0, 2)]
 
-# %% ../nbs/40b_footage.ipynb #40b00014
+# %% ../nbs/40b_footage.ipynb #40b00017
 def prepare_films(
     paths,          # films, or folders of films by instrument
     out=None,       # folder of the store; none: one in the user's cache folder
@@ -148,6 +151,7 @@ def prepare_films(
         else: read_films(films, store, want, rate, test, seed, max_bad, workers, progress, report)
     return store
 
+# %% ../nbs/40b_footage.ipynb #40b00018
 def read_films(films, store, want, rate, test, seed, max_bad, workers, progress, report):  # as `prepare_films` has them
     "Make the store."
     journal = begin(store, want)
@@ -163,7 +167,7 @@ def read_films(films, store, want, rate, test, seed, max_bad, workers, progress,
     write_report(store, report, Path(want['tree']))
     finish(store, journal, train, test, report.notes)
 
-# %% ../nbs/40b_footage.ipynb #40b0001c
+# %% ../nbs/40b_footage.ipynb #40b00020
 @functools.lru_cache(64)   # films; a few thousand numbers each
 def heard_score(
     samples,  # *.npy, int16 (samples,), 44.1 kHz
@@ -174,7 +178,7 @@ def heard_score(
     none = np.full(len(onsets), np.nan)
     return Score(onsets, none, np.zeros(len(onsets), bool), none, beats, float(np.median(np.diff(beats))) if len(beats) > 1 else np.nan)
 
-# %% ../nbs/40b_footage.ipynb #40b00020
+# %% ../nbs/40b_footage.ipynb #40b00024
 def film_rows(
     arrays,  # of `open_store`
     names,   # of its classes
@@ -184,6 +188,7 @@ def film_rows(
     rows = np.flatnonzero((arrays['label'] == names.index(film[0])) & (arrays['song'] == film[1]))
     return rows[np.argsort(arrays['ms'][rows], kind='stable')]
 
+# %% ../nbs/40b_footage.ipynb #40b00025
 def clip_starts(
     rows,    # (n,) of one film
     ms,      # (n,) their times
@@ -197,7 +202,7 @@ def clip_starts(
     return [int(rows[i]) for i in range(0, len(rows) - frames + 1, hop)
             if span[0] <= ms[i + frames - 1] - ms[i] <= span[1] and rows[i + frames - 1] - rows[i] == frames - 1]
 
-# %% ../nbs/40b_footage.ipynb #40b00022
+# %% ../nbs/40b_footage.ipynb #40b00027
 def film_clip(
     arrays,    # of `open_store`
     first,     # row
@@ -214,10 +219,11 @@ def film_clip(
     halves = torch.from_numpy(cut(whole, number, rate))
     loud = (1 + decibels(halves[:, :2205]) / 60).clamp(0, 1).float().numpy()
     own = dict(picture=np.array(arrays['picture'][rows])) if pictures else {}
-    return own | dict(lms=np.array(arrays['lms'][rows]), wave=whole[start:start + last + WINDOW].astype(np.float32) / 32768,
-        pitch=pitches_of(halves).float().numpy(), loudness=loud, times=number / rate, **frame_marks(heard_score(samples), number / rate, rate))
+    wave, marks = whole[start:start + last + WINDOW].astype(np.float32) / 32768, frame_marks(heard_score(samples), number / rate, rate)
+    pitch = pitches_of(halves).float().numpy()
+    return own | marks | dict(lms=np.array(arrays['lms'][rows]), wave=wave, pitch=pitch, loudness=loud, times=number / rate)
 
-# %% ../nbs/40b_footage.ipynb #40b00023
+# %% ../nbs/40b_footage.ipynb #40b00028
 @dataclass(eq=False)
 class FilmClips:
     "Runs of moments of one film, read from a store when they are asked for."
@@ -234,7 +240,8 @@ class FilmClips:
         if not about: raise ValueError(f'{self.store} was not made of films; prepare it from mp4 files.')
         self.rate, self.films, self.classes = about['rate'], about['films'], self.classes or names
         runs = {s: film_rows(self.arrays, names, self.films[s]) for s in self.songs.tolist()}
-        first = [(s, row) for s, rows in runs.items() for row in clip_starts(rows, self.arrays['ms'][rows], self.frames, self.hop, self.rate)]
+        starts = lambda rows: clip_starts(rows, self.arrays['ms'][rows], self.frames, self.hop, self.rate)
+        first = [(s, row) for s, rows in runs.items() for row in starts(rows)]
         if not first: raise ValueError(f'no film of {self.store} has {self.frames} moments in order; take shorter clips.')
         self.song, self.first = torch.tensor(first).T
         self.labels = torch.tensor([self.classes.index(self.films[s][0]) for s in self.song.tolist()])
@@ -262,7 +269,8 @@ class FilmClips:
     def only(self, classes):  # names, in the order that their new labels shall have
         "The clips of some instruments, relabelled."
         keep = torch.tensor([self.films[s][0] in classes for s in self.songs.tolist()])
-        if lacking := set(classes) - set(self.classes): raise ValueError(f'There is no class {lacking.pop()!r}; these clips have {", ".join(self.classes)}.')
+        lacking = [c for c in classes if c not in self.classes]
+        if lacking: raise ValueError(f'There is no class {lacking[0]!r}; these clips have {", ".join(self.classes)}.')
         return dataclasses.replace(self, songs=self.songs[keep], classes=tuple(classes))
 
     @property
@@ -271,7 +279,7 @@ class FilmClips:
         own = {k: getattr(self, k) for k in ('songs', 'frames', 'hop', 'classes')}
         return content_hash(own | dict(store=read_json(Path(self.store) / 'store.json'), films=[f[:3] for f in self.films]))
 
-# %% ../nbs/40b_footage.ipynb #40b00024
+# %% ../nbs/40b_footage.ipynb #40b00029
 def film_clips(
     store,         # folder, made by `prepare_films`
     frames=8,      # T, moments in a clip
