@@ -79,7 +79,7 @@ def film_arrays(
     rows, wave = song_moments(song, times, pixels), torch.from_numpy(song.samples.astype(np.float32) / 32768)
     points = body_frame(rows['keypoints'])
     motion = np.stack([points.real, points.imag], -1).reshape(len(times), -1).astype(np.float32)
-    return dict(frames=rows['picture'], sound=sound_columns(wave[None])[0].half().numpy(), motion=motion)
+    return dict(frames=np.ascontiguousarray(rows['picture']), sound=sound_columns(wave[None])[0].half().numpy(), motion=motion)
 
 @dataclass
 class SongFilms:
