@@ -256,8 +256,8 @@ AVTS = SyncRecipe('curriculum')
 SYNC_RUNS = {r.name: r for r in (
     AVTS, replace(AVTS, name='easy only', second=(1., 0., 0.)), replace(AVTS, name='75/25 from the start', first=(.75, .25, 0.)),
     replace(AVTS, name='hard only', first=(0., 1., 0.), second=(0., 1., 0.)), replace(AVTS, name='hard in stage two', second=(0., 1., 0.)),
-    replace(AVTS, name='super-hard in stage two', second=(.5, 0., .5)), replace(AVTS, name='curriculum, whole frames', moving=False),
-    replace(AVTS, name='which shift', loss='shifts'), replace(AVTS, name='which shift, keypoints', loss='shifts', reads='motion'))}
+    replace(AVTS, name='which shift', loss='shifts'), replace(AVTS, name='which shift, keypoints', loss='shifts', reads='motion'),
+    replace(AVTS, name='super-hard in stage two', second=(.5, 0., .5)), replace(AVTS, name='curriculum, whole frames', moving=False))}
 
 # %% ../nbs/31_synchrony.ipynb #31a00027
 class SyncTask(Supervised):
