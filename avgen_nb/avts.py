@@ -177,6 +177,7 @@ AVTS_LEDGER = tuple(('Kinetics, easy negatives', name, 'test', 'together_easy', 
     ('ours', name, 'test', metric, '') for metric in (*(f'together_{k}' for k in NEGATIVES), 'within_60_ms') for name in SYNC_RUNS
     if not (metric == 'together_easy' and name in PAPER_AVTS))
 AVTS_ASSUMED = (
+    'The embedding of a clip is that of its moments, each of length 1, over √T.',
     'The nets are small and keep time; the paper\'s are MCx (3-D convolutions below, 2-D above) and a VGG-like net of sound, '
     'with pooling and fully connected layers.',
     'What does not move within a clip is taken off the frames (`moving`); the paper\'s nets see the frames.',

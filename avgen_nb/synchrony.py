@@ -246,7 +246,6 @@ class SyncRecipe:
     rate: float = assumed(2e-3, 'learning rate of Adam, falling to 0; the paper divides by 10 after 5 epochs without progress')
     spread: bool = assumed(True, 'channels of an embedding have deviation 1 over the batch: without it the nets collapse')
     moving: bool = ours(True, 'what does not move within a clip is taken off the frames')
-    unit: bool = assumed(True, 'the embedding of each moment has length 1, and a clip is all of its moments')
     width: int = assumed(16, 'channels of the first convolution over frames; the paper has 64')
     pixels: int = assumed(32, 'side of a frame')
     loss: str = paper('contrastive', "'contrastive'; ours beside it: 'shifts', which of several shifts is none")
