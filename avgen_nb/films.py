@@ -31,6 +31,7 @@ class Synchrony(NamedTuple):
     shifts: torch.Tensor   # (K,) ms, those that were tried
     chances: torch.Tensor  # (K,) how probable each is
 
+# %% ../nbs/31b_films.ipynb #31b0000b
 def as_seen(
     frames,         # (T, 3, H, W): bytes, or floats in [-1, 1]
     rate,           # frames a second
@@ -45,6 +46,7 @@ def as_seen(
     x = x[(torch.arange(n) * rate / FILM_RATE).long().clamp_max(len(x) - 1)].float()
     return ((F.interpolate(x, (pixels, pixels), mode='area').clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
+# %% ../nbs/31b_films.ipynb #31b0000c
 def shift_chances(
     d,      # (K,) mean of d_t²(k) over the moments of a film
     T,      # how many moments
@@ -53,7 +55,7 @@ def shift_chances(
     "p(k) ∝ exp(−√T d²(k) / τ)."
     return (-(T ** .5) * d / temper).softmax(-1)
 
-# %% ../nbs/31b_films.ipynb #31b0000c
+# %% ../nbs/31b_films.ipynb #31b0000e
 @torch.no_grad()
 def sync_of(
     frames,          # (T, 3, H, W): bytes, or floats in [-1, 1]
@@ -77,6 +79,7 @@ def sync_of(
     best = int(p.argmax())
     return Synchrony(int(10 * shifts[best]), p[max(0, best - 6):best + 7].sum().item(), 10 * shifts, p)
 
+# %% ../nbs/31b_films.ipynb #31b0000f
 def fit_temper(
     d,              # (S, K, T) squared distances over shifts, sound in its place
     shifts,         # (K,) columns
@@ -91,7 +94,7 @@ def fit_temper(
         loss += torch.stack([-shift_chances(part.mean(2), part.shape[2], t)[:, zero].clamp_min(1e-12).log().mean() for t in grid])
     return float(grid[loss.argmin()])
 
-# %% ../nbs/31b_films.ipynb #31b0000d
+# %% ../nbs/31b_films.ipynb #31b00011
 def in_words(
     found,  # Synchrony
 ):
@@ -101,7 +104,7 @@ def in_words(
     if found.sure < .5: return f'no shift can be told; best guess: the sound comes {side} {sure}'
     return f'the sound comes {side} {sure}'
 
-# %% ../nbs/31b_films.ipynb #31b0000e
+# %% ../nbs/31b_films.ipynb #31b00013
 def calibrated(
     net,    # SyncNet
     takes,  # Takes of development songs
@@ -111,10 +114,12 @@ def calibrated(
     D = shift_distances(*embedded(net, takes), shifts)
     return fit_temper(D[..., ~D.isnan().any(1).any(0)], shifts)
 
+# %% ../nbs/31b_films.ipynb #31b00014
 def save_sync(net, path, **meta):
     "Weights of a SyncNet, with its recipe and τ."
     save_nets(path, dict(net=net), meta | dict(temper=net.temper))
 
+# %% ../nbs/31b_films.ipynb #31b00015
 def load_sync(path):
     "The SyncNet of a file, frozen."
     def build(meta):
@@ -125,6 +130,7 @@ def load_sync(path):
     net.temper, net.meta = meta['temper'], meta
     return net
 
+# %% ../nbs/31b_films.ipynb #31b00016
 def sync_file():
     "Where the package has its net."
     return Path(str(files('avgen_nb')/'models'/'sync'/'frames.safetensors'))
@@ -134,7 +140,7 @@ def package_sync():
     "The net of the built-in world that comes with the package."
     return load_sync(sync_file())
 
-# %% ../nbs/31b_films.ipynb #31b00016
+# %% ../nbs/31b_films.ipynb #31b0001e
 def read_film(
     path,          # an mp4, or what else PyAV reads
     pixels=32,     # side of the square that is kept of each frame
@@ -158,6 +164,7 @@ def read_film(
     at = np.searchsorted(np.array(times), np.arange(int(ends * FILM_RATE)) / FILM_RATE + 1e-3, side='right') - 1
     return torch.from_numpy(np.stack(frames)[at.clip(0)]), wave
 
+# %% ../nbs/31b_films.ipynb #31b0001f
 def decoded(film, pixels, seconds):
     "Times and frames in bytes of an open film, and its sound from second 0 on."
     import av
@@ -183,6 +190,7 @@ def decoded(film, pixels, seconds):
                     begin, end = at + len(x), max(end, at + len(x))
     return times, frames, torch.from_numpy(wave[:end])
 
+# %% ../nbs/31b_films.ipynb #31b00020
 def write_film(
     path,           # *.mp4
     frames,         # (T, 3, H, W) bytes
@@ -204,7 +212,7 @@ def write_film(
         part.sample_rate, part.pts, part.time_base = SAMPLE_RATE, 0, Fraction(1, SAMPLE_RATE)
         for stream, last in ((audio, part), (audio, None), (video, None)): film.mux(stream.encode(last))
 
-# %% ../nbs/31b_films.ipynb #31b00019
+# %% ../nbs/31b_films.ipynb #31b00025
 def in_sync(
     films,         # (frames, wave) of each film, 25 frames a second
     labels,        # (n,) their instruments
@@ -217,6 +225,7 @@ def in_sync(
     found = [sync_of(frames, wave, net=net) for frames, wave in films]
     right = torch.tensor([abs(f.shift) <= near for f in found])
     labels, songs = torch.as_tensor(labels), torch.as_tensor(songs)
-    value, low, high = song_interval(labels, torch.where(right, labels, (labels + 1) % len(INSTRUMENTS)), songs)
+    named = torch.where(right, labels, (labels + 1) % len(INSTRUMENTS))
+    value, low, high = song_interval(labels, named, songs)
     blind = (2 * near // 10 + 1) / len(found[0].shifts)
     return Row(metric='in_sync', value=value, low=low, high=high, n=len(found), songs=len(songs.unique()), chance=blind, **context), found

@@ -1,5 +1,5 @@
 "Synchrony: the loss by hand, what each kind of negative may be, shifts found to the column, films whole and cut short."
-import math
+import functools, math
 from dataclasses import replace
 
 import numpy as np
@@ -141,6 +141,7 @@ def test_the_curriculum_turns_where_it_says():
     marked = toy()
     marked.sound[:] = torch.arange(6.)[:, None, None].half()       # a sound says its song
     task, loop = SyncTask(marked, replace(SHORT, batch=64), sync_net(SHORT)), Say()
+    task.clips = lambda song, first: first
     def hard():
         seen, sound = task.draw(loop)
         return (sound[:64, 0, 0] == sound[64:, 0, 0]).float().mean()
@@ -250,7 +251,7 @@ def test_the_ledger_names_runs_that_exist():
 def test_the_toy_is_learnt_and_the_shift_found():
     "150 steps with easy negatives: the click is found where it is, and where it is moved to."
     recipe = replace(AVTS, second=(1., 0., 0.), frames=20, batch=8)
-    net, _ = train_sync(recipe, toy(24), 120, quiet=True)
+    net, _ = train_sync(recipe, toy(24), 100, quiet=True)
     at = [10 * SHIFTS[shift_distances(*embedded(net, toy(8, 1, late=late))).nanmean(2).mean(0).argmin()].item() for late in (0, 12)]
     assert abs(at[0]) <= 20 and abs(at[1] - 120) <= 20
 
@@ -258,12 +259,17 @@ def test_the_toy_is_learnt_and_the_shift_found():
 # --- films
 
 
-def film(seconds=3., k=0, late=0.):
-    "Frames and sound of a song of the small world, the sound so many seconds late."
+@functools.lru_cache
+def drawn(k):
+    "A development song."
     clips = orchestra_clips('default', 101, 25, pixels=32)['dev']
     song = clips.plan.song(int(clips.songs[k]))
-    arrays, n = synchrony.film_arrays(song, 32), int(seconds * SAMPLE_RATE)
-    wave = torch.from_numpy(song.samples.astype(np.float32) / 32768)
+    return synchrony.film_arrays(song, 32), torch.from_numpy(song.samples.astype(np.float32) / 32768)
+
+
+def film(seconds=3., k=0, late=0.):
+    "Frames and sound of a song, the sound so many seconds late."
+    (arrays, wave), n = drawn(k), int(seconds * SAMPLE_RATE)
     pad = int(abs(late) * SAMPLE_RATE)
     wave = torch.cat([torch.zeros(pad), wave]) if late > 0 else wave[pad:]
     return torch.from_numpy(arrays['frames'][:int(25 * seconds)]), wave[:n]
@@ -341,8 +347,11 @@ def test_avgen_sync(written, capsys):
     assert name.endswith('a.mp4') and abs(int(shift.removesuffix(' ms')) - 200) <= 60 and .5 < float(sure) <= 1 and 'ms late' in words
 
 
-def spoilt(written, tmp_path):
+@pytest.fixture(scope='module')
+def spoilt(written, tmp_path_factory):
+    "A folder of films that are of no use."
     import av
+    tmp_path = tmp_path_factory.mktemp('spoilt')
     frames, wave = film(2.4)
     data = (written/'a.mp4').read_bytes()
     (tmp_path/'half.mp4').write_bytes(data[:len(data) // 2])
@@ -359,13 +368,13 @@ def spoilt(written, tmp_path):
         part = av.AudioFrame.from_ndarray((wave.numpy() * 3e4).astype(np.int16)[None], format='s16', layout='mono')
         part.sample_rate = SAMPLE_RATE
         for x in (part, None): f.mux(s.encode(x))
+    return tmp_path
 
 
 @pytest.mark.parametrize('name,words', (('half', 'cannot be read as a film'), ('text', 'cannot be read as a film'), ('empty', 'cannot be read'), ('mute', 'holds no sound'),
                                         ('dark', 'holds no picture'), ('short', 'too short: 0.8 s'), ('silent', 'silent'), ('none', 'there is no such film')))
-def test_a_film_that_is_of_no_use_is_one_sentence(written, tmp_path, capsys, name, words):
-    spoilt(written, tmp_path)
-    assert cli.main(['sync', str(tmp_path/f'{name}.mp4')]) == 2
+def test_a_film_that_is_of_no_use_is_one_sentence(spoilt, capsys, name, words):
+    assert cli.main(['sync', str(spoilt/f'{name}.mp4')]) == 2
     out, err = capsys.readouterr()
     assert out == '' and err.startswith('avgen: ') and err.count('\n') == 1 and f'{name}.mp4' in err and words in err
 
