@@ -169,7 +169,7 @@ def open_takes(data='orchestra', size='default'):
 def experiments(data, effort, out, opened):
     "The experiments of Korbar et al. 2018."
     shelf = Path(out)/'nets'
-    return [Experiment(f'run {name}', lambda r=r: run_rows(r, data, effort, shelf)) for name, r in SYNC_RUNS.items()]
+    return [Experiment(f'run {name}'.replace('/', ' to '), lambda r=r: run_rows(r, data, effort, shelf)) for name, r in SYNC_RUNS.items()]
 
 # %% ../nbs/31c_avts.ipynb #31c00018
 def main(argv=None) -> int:

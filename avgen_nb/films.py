@@ -140,7 +140,7 @@ def package_sync():
     "The net of the built-in world that comes with the package."
     return load_sync(sync_file())
 
-# %% ../nbs/31b_films.ipynb #31b0001e
+# %% ../nbs/31b_films.ipynb #31b0001f
 def read_film(
     path,          # an mp4, or what else PyAV reads
     pixels=32,     # side of the square that is kept of each frame
@@ -164,7 +164,7 @@ def read_film(
     at = np.searchsorted(np.array(times), np.arange(int(ends * FILM_RATE)) / FILM_RATE + 1e-3, side='right') - 1
     return torch.from_numpy(np.stack(frames)[at.clip(0)]), wave
 
-# %% ../nbs/31b_films.ipynb #31b0001f
+# %% ../nbs/31b_films.ipynb #31b00020
 def decoded(film, pixels, seconds):
     "Times and frames in bytes of an open film, and its sound from second 0 on."
     import av
@@ -190,7 +190,7 @@ def decoded(film, pixels, seconds):
                     begin, end = at + len(x), max(end, at + len(x))
     return times, frames, torch.from_numpy(wave[:end])
 
-# %% ../nbs/31b_films.ipynb #31b00020
+# %% ../nbs/31b_films.ipynb #31b00021
 def write_film(
     path,           # *.mp4
     frames,         # (T, 3, H, W) bytes
@@ -212,7 +212,7 @@ def write_film(
         part.sample_rate, part.pts, part.time_base = SAMPLE_RATE, 0, Fraction(1, SAMPLE_RATE)
         for stream, last in ((audio, part), (audio, None), (video, None)): film.mux(stream.encode(last))
 
-# %% ../nbs/31b_films.ipynb #31b00025
+# %% ../nbs/31b_films.ipynb #31b00026
 def in_sync(
     films,         # (frames, wave) of each film, 25 frames a second
     labels,        # (n,) their instruments
