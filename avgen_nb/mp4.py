@@ -121,7 +121,7 @@ def tracks_of(
 ):          # the stream of the picture, that of the sound, sentences on further ones
     "The two tracks of a film that are used."
     moving = [s for s in film.streams.video if not s.disposition & type(s.disposition).attached_pic]
-    if not moving: raise BadFile(path, 'holds no moving picture; give a film')
+    if not moving: raise BadFile(path, 'holds no picture that moves; give a film')
     if not film.streams.audio: raise BadFile(path, 'holds no sound; give a film with sound')
     both, audio = (len(moving), len(film.streams.audio)), film.streams.best('audio') or film.streams.audio[0]
     odd = [f'{path}: has {n} tracks of {what}; one is used' for n, what in zip(both, ('pictures', 'sound')) if n > 1]

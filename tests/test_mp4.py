@@ -178,7 +178,7 @@ def test_what_is_no_film(tmp_path):
     (tmp_path / 'empty.mp4').touch()
     silent = write_tracks(tmp_path / 'mute.mp4', [(greys(30), np.arange(30) / 25)])
     heard = write_tracks(tmp_path / 'dark.mp4', sounds=[(sine(1), 44_100, 0)])
-    for path, words in ((silent, 'holds no sound'), (heard, 'no moving picture'), (tmp_path / 'text.mp4', 'cannot be read as a film'), (tmp_path / 'empty.mp4', 'empty'),
+    for path, words in ((silent, 'holds no sound'), (heard, 'holds no picture'), (tmp_path / 'text.mp4', 'cannot be read as a film'), (tmp_path / 'empty.mp4', 'empty'),
                         (tmp_path, 'is a folder'), (tmp_path / 'none.mp4', 'no such film'), (plain(tmp_path / 'short.mp4', 10), 'at least half a second')):
         for read in (film_facts, film_sound): assert words in refused(read, path) and str(path) in refused(read, path)
     quiet = write_tracks(tmp_path / 'quiet.mp4', [(greys(30), np.arange(30) / 25)], [(0 * sine(1.2), 44_100, 0)])
