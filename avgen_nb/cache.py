@@ -118,10 +118,11 @@ def save_arrays(
     arrays: dict  # name → NumPy array
 ):
     "Write whole or not at all, then drop what older code made from the same settings."
+    import numpy as np
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
     with beside(path) as tmp:
-        try: save_file(arrays, tmp)
+        try: save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, tmp)   # it writes memory as it lies
         except SafetensorError as e: raise OSError(errno.EIO, str(e)) from None   # a full disk, for instance
     for old in path.parent.glob(path.name.rsplit('-', 1)[0] + '-*.safetensors'):
         if old != path: old.unlink(missing_ok=True)

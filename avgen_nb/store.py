@@ -103,9 +103,8 @@ def begin(store, want):  # folder, what `wanted` gives
     return journal
 
 # %% ../nbs/06_store.ipynb #00000076
-def append(store, journal, rows, workers=None, progress=True, often=8):  # … often: blocks from one journal to the next
+def append(store, journal, blocks, workers=None, progress=True, often=8):  # … `Blocks`; often: blocks from one journal to the next
     "Read what the journal does not have yet into the two large files."
-    blocks = Blocks(rows, journal['size'], journal['across'])
     with contextlib.ExitStack() as opened:
         files = [opened.enter_context(open_big(store, n, journal['kept'], journal['size'])) for n in BIG]
         for i, (numbers, *data, bad, odd) in enumerate(read_blocks(blocks, journal['blocks'], workers, progress), journal['blocks'] + 1):
@@ -194,7 +193,7 @@ def prepare_store(folder,          # holds img/ and chunk/, as `load_urmp` reads
             report.check(max_bad, len(train) + len(test))
             journal = begin(store, want)
             room(store, len(train) + len(test) - journal['kept'], size)
-            try: append(store, journal, train + test, workers, progress)
+            try: append(store, journal, Blocks(train + test, size, across), workers, progress)
             except OSError as e: raise OSError(e.errno, e.strerror, e.filename or str(store)) from None
             report.add(journal['kept'], [b[1:] for b in journal['bad']], journal['odd'])
             write_report(store, report, folder)

@@ -236,12 +236,14 @@ def sides_of(kept, train, test):  # numbers of rows, counted through train and t
     "The rows of train and of test that could be read."
     good = [n for n in kept if n < len(train)], [n - len(train) for n in kept if n >= len(train)]
     for numbers, side, name in zip(good, (train, test), ('train', 'test')):
-        if not numbers: raise ValueError(f'None of the {len(side)} pairs of {name} can be read; check {side[0][3]} and {side[0][4]}.')
+        if numbers or not side: continue
+        raise ValueError(f'None of the {len(side)} pairs of {name} can be read; check {side[0][3]} and {side[0][4]}.')
     return [train[n] for n in good[0]], [test[n] for n in good[1]]
 
 # %% ../nbs/05_urmp.ipynb #d425bbf7
 def urmp_splits(classes, arrays, dev=.15, seed=0, every=1, device='cpu'):  # as `read_tree` gives them
     "dict(train=, dev=, test=) of Pairs."
+    if not (arrays['split'] == 2).any(): raise ValueError('there are no test songs; prepare two or more films of an instrument.')
     a, names = {k: torch.from_numpy(v) for k, v in arrays.items()}, np.stack([arrays['label'], arrays['song']], 1)
     songs, number = np.unique(names, axis=0, return_inverse=True)
     a['take'], a['song'] = a['song'], torch.from_numpy(number.reshape(-1))   # the number in the file names, and ours

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from links import ROOT
 
-PAPERS = {'chen2017': ('avgen_nb.chen',), 'cmcgan2018': ('avgen_nb.hao', 'avgen_nb.missing')}
+PAPERS = {'chen2017': ('avgen_nb.chen',), 'cmcgan2018': ('avgen_nb.hao', 'avgen_nb.missing'), 'avts2018': ('avgen_nb.avts',)}
 
 
 def build(notebook, rows, out):

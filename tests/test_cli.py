@@ -65,6 +65,9 @@ def calls(monkeypatch):
     (['prepare'], 'DIR'),
     (['prepare', 'no/such/tree'], 'no/such/tree does not exist'),
     (['prepare', '.'], 'img and chunk'),
+    (['prepare', '.', 'too'], 'too is one folder too many'),
+    (['prepare', 'none.mp4'], 'none.mp4: there is no such film'),
+    (['prepare', '.', '--rate', '0'], "'0' is not a number above zero"),
     (['prepare', '.', '--size', '0'], "'0' is not a number above zero"),
     (['prepare', '.', '--workers', '-2'], '-2'),
     (['prepare', '.', '--across', '1.5'], "'1.5' is not a number from 0 to 1"),
@@ -179,7 +182,7 @@ def test_demo_and_export_are_thin(monkeypatch, tmp_path, capsys):
 
 def test_prepare_is_thin(monkeypatch, capsys):
     seen = []
-    def fake(*a, report): seen.append(a); report.read = 1234; return Path('S')
+    def fake(*a, report, **k): seen.append(a + tuple(k.values())); report.read = 1234; return Path('S')
     monkeypatch.setattr('avgen_nb.store.prepare_store', fake)
     assert cli.main(['prepare', 'D']) == cli.main('prepare D --out S --size 128 --across .26 --max-bad .05 --workers 2'.split()) == 0
     assert seen == [('D', None, 64, .5, .01, None), ('D', 'S', 128, .26, .05, 2)] and '1,234 pairs in S; 0 bad' in capsys.readouterr().out

@@ -73,7 +73,7 @@ def test_only_and_list(tmp_path, capsys):
 
 def test_facts_of_a_row_are_fields(root):
     "In every stored row: no budget, no part of the data and no factor stands in a name only."
-    for name in ('chen2017', 'cmcgan2018'):
+    for name in ('chen2017', 'cmcgan2018', 'avts2018'):
         rows = read_rows(root/f'docs/{name}.jsonl')
         assert {r.budget for r in rows} <= set(BUDGETS) and not [r for r in rows if 'budget' in r.data or ',' in r.data] and all(r.recipe for r in rows)
         for r in rows:

@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT/'scripts'))
 import links, readme_tables
 
 CFG = links.settings(ROOT)
-LAZY = ('matplotlib', 'librosa', 'ipywidgets', 'accelerate', 'torchmetrics', 'torchaudio', 'scipy', 'IPython', 'nbdev', 'pytest')
+LAZY = ('matplotlib', 'librosa', 'ipywidgets', 'accelerate', 'torchmetrics', 'torchaudio', 'av', 'scipy', 'IPython', 'nbdev', 'pytest')
 CONDA = {'torch': 'pytorch', 'matplotlib': 'matplotlib-base', 'soundfile': 'pysoundfile'}
 
 
