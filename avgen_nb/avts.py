@@ -152,7 +152,7 @@ def run_rows(
     recipe, nets, minutes = replace(recipe, frames=effort.frames), {}, {}
     for seed in effort.seeds:
         def train(out):
-            made, run = train_sync(recipe, data['train'], effort.steps, seed, out=out, resume=True, quiet=True)
+            made, run = train_sync(recipe, data['train'], effort.steps, seed, out=out, resume=out is not None, quiet=True)
             return made, run.minutes
         facts = dict(task='synchrony', recipe=numbers_of(recipe), seed=seed, steps=effort.steps, data=data['train'].identity)
         nets[seed], minutes[seed] = trained_once(shelf, facts, sync_net(recipe), train)
