@@ -106,14 +106,14 @@ class MatchRecipe:
     decay: float = assumed(1e-2, 'of AdamW; paper, as we know it: 1e-5')
     vary_picture: float = assumed(.3, 'strength of `nets.vary_pictures`; paper, as we know it: crops, flips, colour')
     vary_sound: float = assumed(.5, 'strength of `nets.vary_sounds`; paper, as we know it: 10 % of volume')
-    steps: Schedule = ours(Schedule(test=8, cpu=700, gpu=20000), 'steps')
+    steps: Schedule = ours(Schedule(test=8, cpu=400, gpu=20000), 'steps')
 
 # %% ../nbs/30_correspondence.ipynb #30000014
 L3NET = MatchRecipe('L3-Net')
 AVE_NET = changed(L3NET, name='AVE-Net', score='distance')
 AVOL_NET = changed(L3NET, name='AVOL-Net', score='product')
-CONTRAST = changed(L3NET, name='contrast', score='cosine', loss='among')
-AVOL_CONTRAST = changed(AVOL_NET, name='AVOL-Net+contrast', loss='among', steps=Schedule(test=8, cpu=1600, gpu=20000))
+CONTRAST = changed(L3NET, name='contrast', score='cosine', loss='among', steps=Schedule(test=8, cpu=700, gpu=20000))
+AVOL_CONTRAST = changed(AVOL_NET, name='AVOL-Net+contrast', loss='among', steps=Schedule(test=8, cpu=800, gpu=20000))
 NAMED = changed(L3NET, name='named', score='names', loss='names')
 MATCH_RECIPES = {r.name: r for r in (L3NET, AVE_NET, AVOL_NET, CONTRAST, AVOL_CONTRAST, NAMED)}
 
@@ -190,7 +190,7 @@ def kinds_for(pairs):
     songs = [len(pairs.songs[pairs.labels == k].unique()) for k in pairs.present]
     return ('songs',) * (len(pairs.songs.unique()) > 1) + ('players',) * (min(songs) > 1) + ('moments',) * ('ms' in pairs.truth)
 
-# %% ../nbs/30_correspondence.ipynb #30000020
+# %% ../nbs/30_correspondence.ipynb #30000021
 def pair_loss(towers, a, b, songs, labels):
     "Together or not: as many pairs that are as pairs that are not."
     T, n = towers.scores(a, b), torch.arange(len(b), device=b.device)
@@ -209,7 +209,7 @@ def names_loss(towers, a, b, songs, labels):
 
 MATCH_LOSSES = dict(pair=pair_loss, among=among_loss, names=names_loss)
 
-# %% ../nbs/30_correspondence.ipynb #30000021
+# %% ../nbs/30_correspondence.ipynb #30000023
 class MatchTask(Supervised):
     "Two towers that learn, as a task for `fit`."
     averaged = ('towers',)
@@ -240,7 +240,7 @@ class MatchTask(Supervised):
         towers = self.nets['towers']
         return dict(loss=MATCH_LOSSES[self.recipe.loss](towers, towers.seen(x), towers.heard(y), songs, labels))
 
-# %% ../nbs/30_correspondence.ipynb #30000023
+# %% ../nbs/30_correspondence.ipynb #30000026
 @dataclass(frozen=True)
 class Looked:
     "What towers make of pairs."
@@ -268,7 +268,7 @@ def look_at_all(towers, pairs):
     best = m.amax(1)
     return Looked(towers, towers.head.see(m if towers.head.places else best[:, None]), towers.head.hear(s), best, s)
 
-# %% ../nbs/30_correspondence.ipynb #30000024
+# %% ../nbs/30_correspondence.ipynb #30000027
 def avc_answers(
     looked,        # Looked
     pairs,         # the Pairs
@@ -293,7 +293,7 @@ def calibrate(towers, pairs):
     towers.level += edges[right.argmax()]
     return towers
 
-# %% ../nbs/30_correspondence.ipynb #30000025
+# %% ../nbs/30_correspondence.ipynb #30000029
 def train_towers(
     recipe,        # MatchRecipe
     data,          # dict(train=, dev=) of Pairs
@@ -309,7 +309,7 @@ def train_towers(
         return (towers if recipe.loss == 'pair' else calibrate(towers, data.get('dev', data['train']))), run.minutes
     return trained_once(shelf, task.describe() | dict(steps=steps, seed=seed), Towers(recipe), train)
 
-# %% ../nbs/30_correspondence.ipynb #30000027
+# %% ../nbs/30_correspondence.ipynb #3000002b
 def large(maps, size):  # (N, h, w), (H, W)
     "Maps as large as the picture."
     return F.interpolate(maps[:, None], tuple(size), mode='bilinear')[:, 0]
@@ -327,7 +327,7 @@ def found_at(
     return dict(peak_on_side=duets.sounding[n, (x >= up.shape[2] / 2).long()].float(), peak_on_player=whole[n, y, x].float(),
                 peak_on_instrument=own[n, y, x].float(), iou=(bright & own).sum((1, 2)) / (bright | own).sum((1, 2)))
 
-# %% ../nbs/30_correspondence.ipynb #30000028
+# %% ../nbs/30_correspondence.ipynb #3000002c
 def maps_of(towers, duets):
     "The maps of duets."
     return similarity_maps(towers.eval(), to_picture(duets.pictures), duets.sounds.float())
@@ -342,7 +342,7 @@ def best_level(maps, duets):
     "The level with the best intersection over union on these."
     return max((k / 20 for k in range(4, 20)), key=lambda level: found_at(maps, duets, level)['iou'].mean())
 
-# %% ../nbs/30_correspondence.ipynb #3000002a
+# %% ../nbs/30_correspondence.ipynb #30000042
 def save_towers(path, towers, **told):
     "Weights in bytes, and the recipe."
     state = {f'towers/{k}': v for k, v in towers.state_dict().items()}
@@ -359,7 +359,7 @@ def load_towers(path=None):
     towers.meta = {k: v for k, v in meta.items() if k != 'towers'}
     return towers
 
-# %% ../nbs/30_correspondence.ipynb #3000002b
+# %% ../nbs/30_correspondence.ipynb #30000043
 @torch.no_grad()
 def match_scores(
     towers,    # Towers

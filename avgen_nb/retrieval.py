@@ -32,12 +32,12 @@ from .probes import linear_readout
 from .runs import changed, direction_of, open_data, over, shipped
 from .show import in_notebook
 
-# %% ../nbs/30b_retrieval.ipynb #30b00007
+# %% ../nbs/30b_retrieval.ipynb #30b0000a
 def over_songs_and_seeds(
     values,          # (K, N): of every seed, of every item
     songs,           # (N,) or (N, 2): song of each item; of a duet the first
     of=torch.mean,   # (n,) → scalar
-    n=400,           # redraws
+    n=200,           # redraws
 ):                   # (value, low, high)
     "A figure and its 95 % interval."
     g, K = torch.Generator().manual_seed(0), len(values)
@@ -50,7 +50,7 @@ def over_songs_and_seeds(
     low, high = torch.stack(lines).quantile(torch.tensor([.025, .975])).tolist()
     return torch.stack([of(v) for v in values]).mean().item(), low, high
 
-# %% ../nbs/30b_retrieval.ipynb #30b0000a
+# %% ../nbs/30b_retrieval.ipynb #30b0000f
 def ranks(
     rows,                # queries (n,) → (n, N) scores; column q of a row is the query's own
     songs,               # (N,)
@@ -72,7 +72,7 @@ def ranks(
         out.append((1 + (s > own).sum(1) + (s == own).sum(1) / 2, others.gather(1, s.argmax(1, keepdim=True))[:, 0]))
     return tuple(torch.cat(v) for v in zip(*out))
 
-# %% ../nbs/30b_retrieval.ipynb #30b0000d
+# %% ../nbs/30b_retrieval.ipynb #30b00014
 def true_moments(instrument, songs, seed=20000):
     "(pose, note, label, song) of new melodies by new players; nothing is drawn and nothing played."
     poses, notes, of = [], [], []
@@ -83,6 +83,7 @@ def true_moments(instrument, songs, seed=20000):
         of += [s] * len(doing)
     return torch.from_numpy(np.stack(poses)), torch.tensor(notes), torch.full((len(of),), INSTRUMENTS.index(instrument)), torch.tensor(of)
 
+# %% ../nbs/30b_retrieval.ipynb #30b00016
 class TruthTowers(nn.Module):
     "From the true pose, and from the true note, to what can be compared."
     def __init__(self, width=128, k=64):
@@ -101,7 +102,7 @@ class TruthTowers(nn.Module):
 
     def scores(self, a, b): return 14 * (a @ b.T).amax(1)
 
-# %% ../nbs/30b_retrieval.ipynb #30b0000e
+# %% ../nbs/30b_retrieval.ipynb #30b00018
 class TruthTask(Supervised):
     "True poses and true notes, matched among a batch."
     averaged, lr = ('towers',), 2e-3
@@ -118,6 +119,7 @@ class TruthTask(Supervised):
         a, b = t.seen(self.points[i], self.labels[i]), t.heard(self.notes[i], self.labels[i])
         return dict(loss=among_loss(t, a, b, self.songs[i], self.labels[i]))
 
+# %% ../nbs/30b_retrieval.ipynb #30b00019
 def truth_looked(pairs, songs=40, steps=1500):
     "What the true pose tells of the true note of these pairs, as `look_at_all` gives it."
     towers = fit(TruthTask(songs), steps=steps, average=.98, precision='fp32', quiet=True).averages['towers'].eval()
@@ -125,7 +127,7 @@ def truth_looked(pairs, songs=40, steps=1500):
     with torch.no_grad(): a, b = towers.seen(pairs.truth['keypoints'], pairs.labels), towers.heard(notes, pairs.labels)
     return Looked(towers, a, b, a[:, 0], b)
 
-# %% ../nbs/30b_retrieval.ipynb #30b00010
+# %% ../nbs/30b_retrieval.ipynb #30b00021
 def probe_values(
     learnt,  # (N, C) φ of training pairs
     train,   # those Pairs
@@ -142,7 +144,7 @@ def probe_values(
     read = linear_readout(learnt[sounds], off(train, sounds))(phi[here])
     return out | dict(probe_pitch_error=((read - off(pairs, here)).abs(), pairs.songs[here], off(pairs, here).abs().mean().item()))
 
-# %% ../nbs/30b_retrieval.ipynb #30b00012
+# %% ../nbs/30b_retrieval.ipynb #30b00025
 def retrieval_rank(
     run,                 # a trained model: source, target, make
     pairs,               # Pairs
@@ -163,7 +165,7 @@ def retrieval_rank(
         rows = lambda q: looked.rows(q, of_sounds=run.target.name == SOUND.name)
         return ranks(rows, pairs.songs, queries, groups, candidates, seed)[0]
 
-# %% ../nbs/30b_retrieval.ipynb #30b00014
+# %% ../nbs/30b_retrieval.ipynb #30b00029
 @dataclass(frozen=True)
 class MatchWork:
     "How long everything takes under one budget."
@@ -176,10 +178,11 @@ class MatchWork:
     every: int       # one query of so many
     duets: int
 
-MATCH_WORKS = dict(test=MatchWork('test', 'small', 0, (0,), .006, 10, 4, 12), cpu=MatchWork('cpu', 'default', 2, (0,), 1., 500, 4, 400),
+# %% ../nbs/30b_retrieval.ipynb #30b0002a
+MATCH_WORKS = dict(test=MatchWork('test', 'small', 0, (0,), .006, 10, 4, 12), cpu=MatchWork('cpu', 'default', 2, (0,), 1., 500, 8, 400),
                    gpu=MatchWork('gpu', 'default', 4, (0, 1, 2), 20., 500, 1, 1000))
 
-# %% ../nbs/30b_retrieval.ipynb #30b00015
+# %% ../nbs/30b_retrieval.ipynb #30b0002c
 class MatchLab:
     "The data that everything is scored on, made when first wanted."
     def __init__(self, data, work, out):
@@ -220,7 +223,7 @@ class MatchLab:
         of = lambda **how: orchestra_duets(size, n, split, progress=False, **how)
         return dict(dev=orchestra_duets(self.work.size, n, 1, seed=5), different=of(), alike=of(alike=True, seed=1))
 
-# %% ../nbs/30b_retrieval.ipynb #30b00016
+# %% ../nbs/30b_retrieval.ipynb #30b0002e
 def measured(towers, lab):
     "{(metric, direction, factors): ((N,) values, songs, chance)} of one net on the exam."
     looked = look_at_all(towers, lab.pool)
@@ -228,12 +231,13 @@ def measured(towers, lab):
     for kind in kinds_for(exam):
         out['avc_accuracy' + f'_{kind}' * (kind != 'songs'), '', ''] = (avc_answers(looked, exam, kind), exam.songs, .5)
     out |= retrieved(looked, lab)
-    learnt, seen = (look_at_all(towers, p) for p in (lab.probe_songs, exam))
+    learnt = look_at_all(towers, lab.probe_songs)
     for m in (PICTURE, SOUND):
-        for metric, value in probe_values(getattr(learnt, m.name), lab.probe_songs, getattr(seen, m.name), exam).items():
+        for metric, value in probe_values(getattr(learnt, m.name), lab.probe_songs, getattr(looked, m.name)[:len(exam)], exam).items():
             out[f'{metric}_{m.name}', f'{m.name} → {"name" if "instrument" in metric else "pitch"}', ''] = value
     return out | (located(lambda d: maps_of(towers, d), lab) if lab.known else {})
 
+# %% ../nbs/30b_retrieval.ipynb #30b0002f
 def retrieved(looked, lab):
     "Ranks, among all and among the same instrument, both ways."
     out, pool, q, n = {}, lab.pool, lab.queries, lab.work.candidates
@@ -245,6 +249,7 @@ def retrieved(looked, lab):
             if among == 'all': out['same_instrument_first', direction, among] = ((pool.labels[best] == pool.labels[q]).float(), pool.songs[q], 1 / len(pool.present))
     return out
 
+# %% ../nbs/30b_retrieval.ipynb #30b00031
 def located(maps_for, lab, level=None):
     "Where the maps of duets point."
     level = level or best_level(maps_for(lab.duets['dev']), lab.duets['dev'])
@@ -255,7 +260,7 @@ def located(maps_for, lab, level=None):
         for metric, value in found_at(maps_for(d), d, level).items(): out[metric, '', kind] = (value, d.songs, blind.get(metric))
     return out
 
-# %% ../nbs/30b_retrieval.ipynb #30b00017
+# %% ../nbs/30b_retrieval.ipynb #30b00033
 def match_rows(
     found,      # list of dicts of `measured`, one a seed
     seeds, minutes,   # of each
@@ -273,7 +278,7 @@ def match_rows(
         rows += [Row(value=of(v.float()).item(), seeds=1, seed=s, minutes=m, **told) for v, s, m in zip(values, seeds, minutes) if len(seeds) > 1]
     return rows
 
-# %% ../nbs/30b_retrieval.ipynb #30b00018
+# %% ../nbs/30b_retrieval.ipynb #30b00035
 def experiments(
     data: dict,    # splits; none: only the names are wanted
     work,          # MatchWork
@@ -296,12 +301,12 @@ def experiments(
         rows = match_rows([retrieved(truth_looked(lab.pool, *((2, 20) if work.name == 'test' else ())), lab)], (0,), [0.], system='true pose', **context)
         return rows + match_rows([located(middle_maps, lab)], (0,), [0.], system='middle of the picture', steps=0, **context)
     plan = {r.name: lambda r=r: of(r, work.seeds if r in (L3NET, CONTRAST, AVOL_CONTRAST) else work.seeds[:1]) for r in MATCH_RECIPES.values()}
-    kinds = [changed(CONTRAST, name=f'contrast, {k}', negatives=k) for k in ('players', 'moments')]
+    kinds = [changed(CONTRAST, name=f'contrast, {k}', negatives=k, steps=L3NET.steps) for k in ('players', 'moments')]
     plan |= {r.name: lambda r=r: of(r, work.seeds[:1]) for r in kinds} | {'random': untrained}
     if source == 'orchestra': plan |= {'bounds': bounds, 'made': lambda: made_rows(lab, **context)}
     return [Experiment(name, run) for name, run in plan.items()]
 
-# %% ../nbs/30b_retrieval.ipynb #30b00019
+# %% ../nbs/30b_retrieval.ipynb #30b00037
 def made_rows(lab, **context):
     "Retrieval rank of what the package's generators make, beside that of real partners."
     towers, n = lab.towers(CONTRAST, lab.work.seeds[0])[0], lab.work.candidates
@@ -320,7 +325,7 @@ def made_rows(lab, **context):
             rows.append(r)
     return rows
 
-# %% ../nbs/30b_retrieval.ipynb #30b0001a
+# %% ../nbs/30b_retrieval.ipynb #30b00038
 PAPER_TRANSFER = {'ESC-50': dict(ours='79.3', random='62.5', SoundNet='74.2', human='81.3'), 'DCASE': dict(ours='93', random='85', SoundNet='88'),
                   'ImageNet, linear': dict(ours='32.3', random='12.9')}   # %, Tables 3 to 5
 _avc = lambda where, system, paper='': (where, system, 'exam', 'avc_accuracy', paper)
@@ -334,15 +339,16 @@ L3_ASSUMED = ('AVE-Net and AVOL-Net as we know them, with our towers: their numb
               'AVC supervised direct: the belief in the ear\'s names, summed over the eye\'s best places, against a level set on development songs',
               'half a second of log-mel spectrogram; paper: one second of log-spectrogram at 48 kHz')
 
-# %% ../nbs/30b_retrieval.ipynb #30b0001b
+# %% ../nbs/30b_retrieval.ipynb #30b00039
 def open_match_data(data='orchestra', size='default'):
     "The splits; of the orchestra of default size with two further people at each training moment."
     return open_data(data, size=size) if data != 'orchestra' else orchestra_pairs(size, looks=2 * (size == 'default'), progress=False)
 
+# %% ../nbs/30b_retrieval.ipynb #30b0003a
 def main(argv=None) -> int:
     "`python -m avgen_nb.retrieval`: Look, Listen and Learn under a budget."
     return run_budget('retrieval', 'l3net2017', main.__doc__, MATCH_WORKS, experiments, open_match_data, argv)
 
-# %% ../nbs/30b_retrieval.ipynb #30b0001c
+# %% ../nbs/30b_retrieval.ipynb #30b0003b
 #| eval: false
 if __name__ == '__main__' and not in_notebook(): raise SystemExit(main())

@@ -52,7 +52,7 @@ def test_distance_alone_decides():
     head = towers(c.AVE_NET).head
     a, b = F.normalize(torch.randn(5, 4), dim=-1), F.normalize(torch.randn(6, 4), dim=-1)
     d, T = torch.cdist(a, b).flatten(), head.meet(a, b).flatten()
-    assert (T[d.argsort()].diff() <= 1e-4).all() and torch.allclose(head.meet(b, b).diagonal(), torch.full((6,), 10 * float(head.level)), atol=.2)
+    assert (T[d.argsort()].diff() <= 1e-4).all() and torch.allclose(head.meet(b, b).diagonal(), torch.full((6,), 10 * head.level.item()), atol=.2)
 
 
 @pytest.mark.parametrize('recipe', c.MATCH_RECIPES.values(), ids=lambda r: r.name)
