@@ -313,8 +313,10 @@ def train_towers(
 
 # %% ../nbs/30_correspondence.ipynb #3000002d
 def large(maps, size):  # (N, h, w), (H, W)
-    "Maps as large as the picture."
-    return F.interpolate(maps[:, None], tuple(size), mode='bilinear')[:, 0]
+    "Maps as large as the picture; a place stands where the convolutions that halve centre it, at whole multiples of the step."
+    at = [torch.arange(n) * k / n * 2 / max(1, k - 1) - 1 for n, k in zip(size, maps.shape[1:])]
+    grid = torch.stack(torch.meshgrid(*at, indexing='ij')[::-1], 2).expand(len(maps), -1, -1, -1)
+    return F.grid_sample(maps[:, None].float(), grid, padding_mode='border', align_corners=True)[:, 0]
 
 def found_at(
     maps,      # (N, h, w)
@@ -344,7 +346,7 @@ def best_level(maps, duets):
     "The level with the best intersection over union on these."
     return max((k / 20 for k in range(4, 20)), key=lambda level: found_at(maps, duets, level)['iou'].mean())
 
-# %% ../nbs/30_correspondence.ipynb #30000044
+# %% ../nbs/30_correspondence.ipynb #30000045
 def save_towers(path, towers, **told):
     "Weights in bytes, and the recipe."
     state = {f'towers/{k}': v for k, v in towers.state_dict().items()}
@@ -361,7 +363,7 @@ def load_towers(path=None):
     towers.meta = {k: v for k, v in meta.items() if k != 'towers'}
     return towers
 
-# %% ../nbs/30_correspondence.ipynb #30000045
+# %% ../nbs/30_correspondence.ipynb #30000046
 @torch.no_grad()
 def match_scores(
     towers,    # Towers
