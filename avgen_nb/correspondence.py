@@ -46,7 +46,7 @@ class Fusion(nn.Module):
         two = self.out(F.relu(a[..., None, :] + b))
         return two[..., 1] - two[..., 0]
 
-# %% ../nbs/30_correspondence.ipynb #3000000e
+# %% ../nbs/30_correspondence.ipynb #3000000f
 class Distance(nn.Module):
     "Two layers a side, unit length; the distance alone decides (AVE-Net)."
     places = False
@@ -58,24 +58,28 @@ class Distance(nn.Module):
 
     def meet(self, a, b): return 10 * (self.level - self.gain * (2 - 2 * a @ b.T).clamp_min(1e-4).sqrt())
 
+# %% ../nbs/30_correspondence.ipynb #30000010
 class Product(Distance):
     "The same numbers at every place; their inner product with the sound's, and the best place speaks (AVOL-Net)."
     places = True
     def meet(self, a, b): return 10 * (self.gain * (a @ b.T) - self.level / 2)
 
+# %% ../nbs/30_correspondence.ipynb #30000011
 class Cosine(Product):
     "The product of what was pooled: what is compared today, and learns fastest."
     places = False
 
+# %% ../nbs/30_correspondence.ipynb #30000012
 class Norm(nn.BatchNorm1d):
     "Batch norm of (…, d): every place counts as an example."
     def forward(self, x): return super().forward(x.flatten(0, -2)).view_as(x)
 
+# %% ../nbs/30_correspondence.ipynb #30000013
 class Unit(nn.Module):
     "Length 1."
     def forward(self, x): return F.normalize(x, dim=-1)
 
-# %% ../nbs/30_correspondence.ipynb #30000010
+# %% ../nbs/30_correspondence.ipynb #30000016
 class Names(nn.Module):
     "Logits of names at every place, weighed by the ear's belief: supervised towers."
     places = True
@@ -85,10 +89,10 @@ class Names(nn.Module):
 
     def meet(self, a, b): return a @ b.softmax(-1).T
 
-# %% ../nbs/30_correspondence.ipynb #30000011
+# %% ../nbs/30_correspondence.ipynb #30000018
 HEADS = dict(fusion=Fusion, distance=Distance, product=Product, cosine=Cosine, names=Names)
 
-# %% ../nbs/30_correspondence.ipynb #30000013
+# %% ../nbs/30_correspondence.ipynb #3000001a
 @dataclass(frozen=True)
 class MatchRecipe:
     "How two towers learn what belongs together."
@@ -109,7 +113,7 @@ class MatchRecipe:
     vary_sound: float = assumed(.5, 'strength of `nets.vary_sounds`; paper, as we know it: 10 % of volume')
     steps: Schedule = ours(Schedule(test=8, cpu=400, gpu=20000), 'steps')
 
-# %% ../nbs/30_correspondence.ipynb #30000014
+# %% ../nbs/30_correspondence.ipynb #3000001b
 L3NET = MatchRecipe('L3-Net')
 AVE_NET = changed(L3NET, name='AVE-Net', score='distance')
 AVOL_NET = changed(L3NET, name='AVOL-Net', score='product')
@@ -119,7 +123,7 @@ AVOL_CONTRAST = changed(AVOL_NET, name='AVOL-Net+contrast', loss='among', eye=NE
 NAMED = changed(L3NET, name='named', score='names', loss='names', eye=NEAR_EYE)
 MATCH_RECIPES = {r.name: r for r in (L3NET, AVE_NET, AVOL_NET, CONTRAST, AVOL_CONTRAST, NAMED)}
 
-# %% ../nbs/30_correspondence.ipynb #30000018
+# %% ../nbs/30_correspondence.ipynb #3000001f
 class Towers(nn.Module):
     "An eye, an ear, and where they meet."
     def __init__(self, recipe):
@@ -141,7 +145,7 @@ class Towers(nn.Module):
 
     def forward(self, x, y): return self.scores(self.seen(x), self.heard(y))
 
-# %% ../nbs/30_correspondence.ipynb #3000001b
+# %% ../nbs/30_correspondence.ipynb #30000022
 @torch.no_grad()
 def similarity_maps(
     towers,      # Towers
@@ -155,20 +159,22 @@ def similarity_maps(
     parts = zip(pictures.split(part), sounds.split(part))
     return torch.cat([one(towers.eye.map(x).float(), towers.heard(y)) for x, y in parts]) - towers.level
 
-# %% ../nbs/30_correspondence.ipynb #3000001e
+# %% ../nbs/30_correspondence.ipynb #30000025
 NEAR = 500   # ms: the windows of two moments that are nearer overlap
 
+# %% ../nbs/30_correspondence.ipynb #30000026
 def time_of(pairs):
     "Milliseconds at which each pair's window ends."
     if 'ms' not in pairs.truth: raise ValueError("these pairs do not say their time: take 'songs' or 'players' as negatives.")
     return pairs.truth['ms']
 
+# %% ../nbs/30_correspondence.ipynb #30000027
 NEGATIVES = dict(   # name → (pairs → group of each, (pairs, i, j) → may j be i's partner?)
     songs=(lambda p: torch.zeros_like(p.labels), lambda p, i, j: p.songs[i] != p.songs[j]),
     players=(lambda p: p.labels, lambda p, i, j: p.songs[i] != p.songs[j]),
     moments=(lambda p: p.songs, lambda p, i, j: (time_of(p)[i] - time_of(p)[j]).abs() >= NEAR))
 
-# %% ../nbs/30_correspondence.ipynb #3000001f
+# %% ../nbs/30_correspondence.ipynb #30000028
 class Partners:
     "A pair that does not belong to a pair, of one kind of negatives."
     def __init__(self, pairs, kind):
@@ -186,18 +192,19 @@ class Partners:
             found[bad] = self.shelf.take(self.group[index[bad]], throw(generator, len(bad), device=index.device))
         raise ValueError(f'some pairs have no partner for negatives {self.kind!r}: give more songs, or longer ones.')
 
-# %% ../nbs/30_correspondence.ipynb #30000020
+# %% ../nbs/30_correspondence.ipynb #30000029
 def kinds_for(pairs):
     "The kinds of negatives that these pairs have: `players` needs two songs of every instrument, `moments` needs times."
     songs = [len(pairs.songs[pairs.labels == k].unique()) for k in pairs.present]
     return ('songs',) * (len(pairs.songs.unique()) > 1) + ('players',) * (min(songs) > 1) + ('moments',) * ('ms' in pairs.truth)
 
-# %% ../nbs/30_correspondence.ipynb #30000023
+# %% ../nbs/30_correspondence.ipynb #3000002c
 def pair_loss(towers, a, b, songs, labels):
     "Together or not: as many pairs that are as pairs that are not."
     T, n = towers.scores(a, b), torch.arange(len(b), device=b.device)
     return (F.softplus(-T.diagonal()) + F.softplus(T[n, n ^ 1])).mean() / 2
 
+# %% ../nbs/30_correspondence.ipynb #3000002d
 def among_loss(towers, a, b, songs, labels):
     "InfoNCE both ways, among other songs and the partner."
     T, n = towers.scores(a, b), torch.arange(len(b), device=b.device)
@@ -205,13 +212,15 @@ def among_loss(towers, a, b, songs, labels):
     T = T.masked_fill(barred, -torch.inf)
     return (F.cross_entropy(T, n) + F.cross_entropy(T.T, n)) / 2
 
+# %% ../nbs/30_correspondence.ipynb #3000002e
 def names_loss(towers, a, b, songs, labels):
     "Each tower names the instrument: the best place of the picture, and the sound."
     return (F.cross_entropy(a.amax(1), labels) + F.cross_entropy(b, labels)) / 2
 
+# %% ../nbs/30_correspondence.ipynb #3000002f
 MATCH_LOSSES = dict(pair=pair_loss, among=among_loss, names=names_loss)
 
-# %% ../nbs/30_correspondence.ipynb #30000025
+# %% ../nbs/30_correspondence.ipynb #30000031
 class MatchTask(Supervised):
     "Two towers that learn, as a task for `fit`."
     averaged = ('towers',)
@@ -242,7 +251,7 @@ class MatchTask(Supervised):
         towers = self.nets['towers']
         return dict(loss=MATCH_LOSSES[self.recipe.loss](towers, towers.seen(x), towers.heard(y), songs, labels))
 
-# %% ../nbs/30_correspondence.ipynb #30000028
+# %% ../nbs/30_correspondence.ipynb #30000034
 @dataclass(frozen=True)
 class Looked:
     "What towers make of pairs."
@@ -261,6 +270,7 @@ class Looked:
         "(n,): score of picture i with sound j."
         return torch.cat([self.towers.scores(self.a[p], self.b[q]).diagonal() for p, q in zip(i.split(part), j.split(part))])
 
+# %% ../nbs/30_correspondence.ipynb #30000035
 @torch.no_grad()
 def look_at_all(towers, pairs):
     "Every pair through the towers."
@@ -270,7 +280,7 @@ def look_at_all(towers, pairs):
     best = m.amax(1)
     return Looked(towers, towers.head.see(m if towers.head.places else best[:, None]), towers.head.hear(s), best, s)
 
-# %% ../nbs/30_correspondence.ipynb #30000029
+# %% ../nbs/30_correspondence.ipynb #30000036
 def avc_answers(
     looked,        # Looked
     pairs,         # the Pairs
@@ -283,6 +293,7 @@ def avc_answers(
         j = Partners(pairs, kind).draw(i, torch.Generator().manual_seed(seed))
         return ((looked.each(i, i) > 0).float() + (looked.each(i, j) <= 0).float()) / 2
 
+# %% ../nbs/30_correspondence.ipynb #30000037
 @torch.no_grad()
 def calibrate(towers, pairs):
     "Put the level where most answers are right on these pairs: for towers whose loss knows no zero."
@@ -295,7 +306,7 @@ def calibrate(towers, pairs):
     towers.level += edges[right.argmax()]
     return towers
 
-# %% ../nbs/30_correspondence.ipynb #3000002b
+# %% ../nbs/30_correspondence.ipynb #30000039
 def train_towers(
     recipe,        # MatchRecipe
     data,          # dict(train=, dev=) of Pairs
@@ -311,13 +322,14 @@ def train_towers(
         return (towers if recipe.loss == 'pair' else calibrate(towers, data.get('dev', data['train']))), run.minutes
     return trained_once(shelf, task.describe() | dict(steps=steps, seed=seed), Towers(recipe), train)
 
-# %% ../nbs/30_correspondence.ipynb #3000002d
+# %% ../nbs/30_correspondence.ipynb #3000003b
 def large(maps, size):  # (N, h, w), (H, W)
     "Maps as large as the picture; a place stands where the convolutions that halve centre it, at whole multiples of the step."
     at = [torch.arange(n) * k / n * 2 / max(1, k - 1) - 1 for n, k in zip(size, maps.shape[1:])]
     grid = torch.stack(torch.meshgrid(*at, indexing='ij')[::-1], 2).expand(len(maps), -1, -1, -1)
     return F.grid_sample(maps[:, None].float(), grid, padding_mode='border', align_corners=True)[:, 0]
 
+# %% ../nbs/30_correspondence.ipynb #3000003c
 def found_at(
     maps,      # (N, h, w)
     duets,     # Duets
@@ -331,27 +343,30 @@ def found_at(
     return dict(peak_on_side=duets.sounding[n, (x >= up.shape[2] / 2).long()].float(), peak_on_player=whole[n, y, x].float(),
                 peak_on_instrument=own[n, y, x].float(), iou=(bright & own).sum((1, 2)) / (bright | own).sum((1, 2)))
 
-# %% ../nbs/30_correspondence.ipynb #3000002e
+# %% ../nbs/30_correspondence.ipynb #3000003d
 def maps_of(towers, duets):
     "The maps of duets."
     return similarity_maps(towers.eval(), to_picture(duets.pictures), duets.sounds.float())
 
+# %% ../nbs/30_correspondence.ipynb #3000003e
 def middle_maps(duets):
     "The guess that it is in the middle of the picture: minus the distance from there."
     h, w = duets.masks.shape[1:]
     y, x = torch.meshgrid(torch.arange(h) - (h - 1) / 2, torch.arange(w) - (w - 1) / 2, indexing='ij')
     return -(x ** 2 + y ** 2).sqrt().expand(len(duets), h, w)
 
+# %% ../nbs/30_correspondence.ipynb #3000003f
 def best_level(maps, duets):
     "The level with the best intersection over union on these."
     return max((k / 20 for k in range(4, 20)), key=lambda level: found_at(maps, duets, level)['iou'].mean())
 
-# %% ../nbs/30_correspondence.ipynb #30000045
+# %% ../nbs/30_correspondence.ipynb #30000057
 def save_towers(path, towers, **told):
     "Weights in bytes, and the recipe."
     state = {f'towers/{k}': v for k, v in towers.state_dict().items()}
     write_tensors(path, in_bytes(state), dict(towers=asdict(towers.recipe), **told), 'nets')
 
+# %% ../nbs/30_correspondence.ipynb #30000058
 def load_towers(path=None):
     "Towers of a file; none: those of the package."
     path = path or shipped_folder()/'towers'/'contrast.safetensors'
@@ -363,7 +378,7 @@ def load_towers(path=None):
     towers.meta = {k: v for k, v in meta.items() if k != 'towers'}
     return towers
 
-# %% ../nbs/30_correspondence.ipynb #30000046
+# %% ../nbs/30_correspondence.ipynb #30000059
 @torch.no_grad()
 def match_scores(
     towers,    # Towers
