@@ -13,7 +13,7 @@ from avgen_nb.pairs import Pairs, orchestra_pairs
 from avgen_nb.runs import changed
 from avgen_nb.training import describe
 
-SMALL = dict(plan=('4/2', 4, '8/2', 8), hidden=8, embed=4)
+SMALL = dict(plan=('4/2', 4, '8/2', 8), eye=None, hidden=8, embed=4)
 
 
 @pytest.fixture(scope='module')
