@@ -1,4 +1,6 @@
 "Retrieval and probes: ranks by hand, intervals that know songs, what the true pose tells, and the experiments end to end."
+from dataclasses import replace
+
 import pytest, torch
 
 from avgen_nb import retrieval as r
@@ -32,7 +34,7 @@ def test_ranks_by_hand():
 
 
 def test_a_blind_guess_is_in_the_middle():
-    g = torch.Generator().manual_seed(0)
+    g = torch.Generator().manual_seed(7)   # not the seed of the candidates
     S = torch.rand(600, 600, generator=g)
     rank, _ = r.ranks(lambda q: S[q], torch.arange(600), torch.arange(600), candidates=100)
     assert abs(rank.median() - 50.5) < 5 and abs((rank <= 10).float().mean() - .1) < .04
@@ -95,7 +97,11 @@ def test_the_rank_of_true_partners_is_that_of_real_pairs(data, source, target):
     with torch.no_grad(): real = r.ranks(lambda i: looked.rows(i, target.name == SOUND.name), pairs.songs, q, candidates=20)[0]
     made = r.retrieval_rank(Copy(pairs, source, target), pairs, net, q, candidates=20)
     assert torch.equal(made, real)
-    assert not torch.equal(r.retrieval_rank(Copy(pairs, source, target, 40), pairs, net, q, candidates=20), real)
+    side = 'b' if target.name == SOUND.name else 'a'                    # what was made stands in place of the real one
+    swapped = replace(looked, **{side: getattr(looked, side).index_copy(0, q, getattr(looked, side)[(q + 40) % len(pairs)])})
+    with torch.no_grad(): wanted = r.ranks(lambda i: swapped.rows(i, target.name == SOUND.name), pairs.songs, q, candidates=20)[0]
+    other = r.retrieval_rank(Copy(pairs, source, target, 40), pairs, net, q, candidates=20)
+    assert (other - wanted).abs().mean() < .1                           # rounding may swap two that are nearly equal
 
 
 @pytest.mark.slow
