@@ -16,7 +16,7 @@ help:
 	@echo "make browser-test   the explorer in a real JupyterLab and Chromium (apt install chromium); AVGEN_SCREENSHOTS=DIR keeps pictures of the page"
 	@echo "make lab      JupyterLab at the first lesson"
 	@echo "make site     the lessons as pages that open without a server: site/index.html"
-	@echo "make reproduce PAPER=chen2017|cmcgan2018|avts2018 BUDGET=test|cpu|gpu [DATA=DIR]   a paper's experiments, and its ledger: runs/chen2017/cpu/chen2017.html"
+	@echo "make reproduce PAPER=chen2017|cmcgan2018|l3net2017|avts2018 BUDGET=test|cpu|gpu [DATA=DIR]   a paper's experiments, and its ledger: runs/chen2017/cpu/chen2017.html"
 	@echo "make bench    speed beside librosa, torchaudio and a plain training loop"
 	@echo "make links    rewrite every badge and link from user and repo in settings.ini"
 	@echo "make readme   rewrite the README's tables from the lessons and docs/*.jsonl"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from links import ROOT
 
-PAPERS = {'chen2017': ('avgen_nb.chen',), 'cmcgan2018': ('avgen_nb.hao', 'avgen_nb.missing'), 'avts2018': ('avgen_nb.avts',)}
+PAPERS = {'chen2017': ('avgen_nb.chen',), 'cmcgan2018': ('avgen_nb.hao', 'avgen_nb.missing'),
+          'l3net2017': ('avgen_nb.retrieval',), 'avts2018': ('avgen_nb.avts',)}
 
 
 def build(notebook, rows, out):

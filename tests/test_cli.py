@@ -78,6 +78,10 @@ def calls(monkeypatch):
     (['evaluate'], 'RUN'),
     (['evaluate', 'no/such/run'], 'no/such/run'),
     (['evaluate', '.', '--data', 'd', '--sounds', 's'], 'exclude each other'),
+    (['match'], 'FILE'),
+    (['match', 'a.wav'], 'there is no picture among these files'),
+    (['match', 'a.png', '.'], 'there is no sound among these files'),
+    (['match', 'a.wav', 'b.png', 'notes.txt'], 'notes.txt is neither a sound'),
 ])
 def test_mistakes_are_one_sentence(calls, capsys, tmp_path, monkeypatch, argv, words):
     monkeypatch.chdir(tmp_path)
@@ -252,3 +256,60 @@ def test_both_papers_recipes_train(capsys):
     assert runs.trainer_of('I2S+guide') == (cgan.I2S_GUIDED, cgan.train_run)
     assert 'S2I-C+guide' in (err := refused(capsys, 'train', 'CMCGAM')) and 'CMCGAN' in err
     with pytest.raises(ValueError, match='--only cello'): cmcgan.train_cycle('CMCGAN+guide', {}, 'nowhere', only='cello')
+
+
+@pytest.fixture(scope='module')
+def their_files(tmp_path_factory):
+    "A folder of one's own: two sounds, two pictures of other sizes, and a note."
+    from PIL import Image
+    from avgen_nb.sound import tone, write_sound
+    from avgen_nb.players import Moment, draw_frame, draw_look
+    home = tmp_path_factory.mktemp('theirs')
+    for name, midi in (('low', 40.), ('high', 80.)): write_sound(home/f'{name}.wav', tone(midi))
+    for name in ('cello', 'flute'):
+        Image.fromarray(draw_frame(name, Moment(62., .7), draw_look(name, 77), 320, 180)).save(home/f'{name}.png')
+    (home/'readme.txt').write_text('nothing to hear')
+    return home
+
+
+def test_match_prints_a_table(their_files, capsys):
+    assert cli.main(['match', *map(str, (their_files/'low.wav', their_files/'cello.png', their_files/'high.wav', their_files/'flute.png'))]) == 0
+    head, *lines = capsys.readouterr().out.rstrip('\n').split('\n')
+    assert head.split('\t') == ['', 'cello.png', 'flute.png'] and [Path(l.split('\t')[0]).name for l in lines] == ['low.wav', 'high.wav']
+    table = [[float(v) for v in l.split('\t')[1:]] for l in lines]
+    assert len({v for row in table for v in row}) > 2
+    assert cli.main(['match', str(their_files)]) == 0                     # a folder gives its sounds and its pictures
+    head, *lines = capsys.readouterr().out.rstrip('\n').split('\n')
+    assert head.split('\t')[1:] == ['cello.png', 'flute.png'] and len(lines) == 2
+
+
+def test_match_names_a_bad_file_and_goes_on(their_files, tmp_path, capsys):
+    (tmp_path/'broken.wav').write_bytes(b'RIFF'); (tmp_path/'broken.png').write_bytes(b'no picture')
+    good = [str(their_files/'low.wav'), str(their_files/'cello.png')]
+    assert cli.main(['match', *good, str(tmp_path/'broken.wav')]) == 2
+    out, err = capsys.readouterr()
+    assert len(out.rstrip('\n').split('\n')) == 2 and 'broken.wav' in err and err.count('\n') == 1
+    assert cli.main(['match', good[0], str(tmp_path/'broken.png')]) == 2
+    assert 'none of the pictures could be read' in capsys.readouterr().err
+    assert cli.main(['match', *good, '--towers', str(tmp_path/'none.safetensors')]) == 2 and 'does not exist' in capsys.readouterr().err
+
+
+def test_match_knows_players_of_the_world(tmp_path, capsys):
+    "Five moments of five instruments: most sounds find their own picture."
+    from PIL import Image
+    from avgen_nb.orchestra import make_song, cut
+    from avgen_nb.players import draw_frame
+    from avgen_nb.sound import write_sound
+    for name in ('tuba', 'flute', 'violin', 'cello', 'sax'):
+        song = make_song(name, 3, 99)
+        k = next(k for k, m in enumerate(song.moments([j / 10 for j in range(10, 40)])) if not m.rests) + 10
+        write_sound(tmp_path/f'{name}.wav', cut(song.wave, [k])[0])
+        Image.fromarray(draw_frame(name, song.moments([k / 10])[0], song.look, 128, 128)).save(tmp_path/f'{name}.png')
+    assert cli.main(['match', str(tmp_path)]) == 0
+    head, *lines = capsys.readouterr().out.rstrip('\n').split('\n')
+    names = [Path(n).stem for n in head.split('\t')[1:]]
+    hits = 0
+    for line in lines:
+        path, *row = line.split('\t')
+        hits += names[max(range(5), key=lambda i: float(row[i]))] == Path(path).stem
+    assert hits >= 3
