@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MATCH_HEADS', 'L3NET', 'AVE_NET', 'AVOL_NET', 'CONTRAST', 'NEAR_EYE', 'AVOL_CONTRAST', 'NAMED', 'MATCH_RECIPES',
-           'NEAR', 'NEGATIVES', 'MATCH_LOSSES', 'Tower', 'FusionHead', 'Distance', 'Product', 'Cosine', 'Norm', 'Unit',
-           'Names', 'MatchRecipe', 'Towers', 'similarity_maps', 'time_of', 'Partners', 'kinds_for', 'pair_loss',
+           'NEAR', 'AVC_NEGATIVES', 'MATCH_LOSSES', 'Tower', 'FusionHead', 'Distance', 'Product', 'Cosine', 'Norm',
+           'Unit', 'Names', 'MatchRecipe', 'Towers', 'similarity_maps', 'time_of', 'Partners', 'kinds_for', 'pair_loss',
            'among_loss', 'names_loss', 'MatchTask', 'Looked', 'look_at_all', 'avc_answers', 'calibrate', 'train_towers',
            'large', 'found_at', 'maps_of', 'middle_maps', 'best_level', 'save_towers', 'load_towers', 'match_scores']
 
@@ -100,7 +100,7 @@ class MatchRecipe:
     name: str
     score: str = paper('fusion', 'how they meet, of MATCH_HEADS; L3-Net: φ beside φ')
     loss: str = paper('pair', 'of MATCH_LOSSES; L3-Net: together or not, half of each')
-    negatives: str = paper('songs', 'of NEGATIVES; paper: other videos')
+    negatives: str = paper('songs', 'of AVC_NEGATIVES; paper: other videos')
     plan: tuple = assumed(('16/2', 16, '32/2', 32, '64/2', 64, 128),
                           'convolutions; paper: 64 64 128 128 256 256 512 512, with 2×2 max pools after each two')
     eye: tuple = ours(None, 'convolutions of the eye, where they are others than the ear\'s; none: the same')
@@ -170,7 +170,7 @@ def time_of(pairs):
     return pairs.truth['ms']
 
 # %% ../nbs/30_correspondence.ipynb #30000027
-NEGATIVES = dict(   # name → (pairs → group of each, (pairs, i, j) → may j be i's partner?)
+AVC_NEGATIVES = dict(   # name → (pairs → group of each, (pairs, i, j) → may j be i's partner?)
     songs=(lambda p: torch.zeros_like(p.labels), lambda p, i, j: p.songs[i] != p.songs[j]),
     players=(lambda p: p.labels, lambda p, i, j: p.songs[i] != p.songs[j]),
     moments=(lambda p: p.songs, lambda p, i, j: (time_of(p)[i] - time_of(p)[j]).abs() >= NEAR))
@@ -179,8 +179,8 @@ NEGATIVES = dict(   # name → (pairs → group of each, (pairs, i, j) → may j
 class Partners:
     "A pair that does not belong to a pair, of one kind of negatives."
     def __init__(self, pairs, kind):
-        if kind not in NEGATIVES: raise ValueError(f'negatives are {kind!r}; they must be one of {", ".join(NEGATIVES)}')
-        group, self.apart = NEGATIVES[kind]
+        if kind not in AVC_NEGATIVES: raise ValueError(f'negatives are {kind!r}; they must be one of {", ".join(AVC_NEGATIVES)}')
+        group, self.apart = AVC_NEGATIVES[kind]
         self.pairs, self.kind, self.group = pairs, kind, group(pairs).unique(return_inverse=True)[1]
         self.shelf = Shelf(self.group, int(self.group.max()) + 1)
 
@@ -285,7 +285,7 @@ def look_at_all(towers, pairs):
 def avc_answers(
     looked,        # Looked
     pairs,         # the Pairs
-    kind='songs',  # of NEGATIVES
+    kind='songs',  # of AVC_NEGATIVES
     seed=0,        # of the partners
 ):                 # (N,) 0, ½ or 1: right about the pair, right about the picture with a partner's sound
     "Is each pair taken for together, and its picture with another sound for apart?"

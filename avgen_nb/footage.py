@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['instrument_named', 'films_in', 'are_films', 'FilmBlocks', 'rows_of_films', 'film_stamp', 'split_films',
-           'prepare_films', 'read_films', 'heard_score', 'film_rows', 'clip_starts', 'film_clip', 'FilmClips',
+           'prepare_films', 'read_films', 'heard_score', 'film_rows', 'film_clip_starts', 'film_clip', 'FilmClips',
            'film_clips']
 
 # %% ../nbs/40b_footage.ipynb #40b00005
@@ -189,7 +189,7 @@ def film_rows(
     return rows[np.argsort(arrays['ms'][rows], kind='stable')]
 
 # %% ../nbs/40b_footage.ipynb #40b00025
-def clip_starts(
+def film_clip_starts(
     rows,    # (n,) of one film
     ms,      # (n,) their times
     frames,  # T
@@ -240,7 +240,7 @@ class FilmClips:
         if not about: raise ValueError(f'{self.store} was not made of films; prepare it from mp4 files.')
         self.rate, self.films, self.classes = about['rate'], about['films'], self.classes or names
         runs = {s: film_rows(self.arrays, names, self.films[s]) for s in self.songs.tolist()}
-        starts = lambda rows: clip_starts(rows, self.arrays['ms'][rows], self.frames, self.hop, self.rate)
+        starts = lambda rows: film_clip_starts(rows, self.arrays['ms'][rows], self.frames, self.hop, self.rate)
         first = [(s, row) for s, rows in runs.items() for row in starts(rows)]
         if not first: raise ValueError(f'no film of {self.store} has {self.frames} moments in order; take shorter clips.')
         self.song, self.first = torch.tensor(first).T

@@ -32,7 +32,7 @@ instrument and other moments of the song are near chance. It knows 13 instrument
 def main(folder=None):
     import torch
     from avgen_nb import __version__
-    from avgen_nb.correspondence import CONTRAST, NEGATIVES, avc_answers, load_towers, look_at_all, save_towers, train_towers
+    from avgen_nb.correspondence import CONTRAST, AVC_NEGATIVES, avc_answers, load_towers, look_at_all, save_towers, train_towers
     from avgen_nb.pairs import exam_pairs, orchestra_pairs
     from avgen_nb.retrieval import over_songs_and_seeds
     steps = CONTRAST.steps.cpu
@@ -42,7 +42,7 @@ def main(folder=None):
     told = dict(steps=steps, seed=0, minutes=round(minutes, 2), version=__version__)
     save_towers(path, towers, **told)
     looked = look_at_all(load_towers(path), exam)
-    found = {kind: over_songs_and_seeds(avc_answers(looked, exam, kind)[None], exam.songs) for kind in NEGATIVES}
+    found = {kind: over_songs_and_seeds(avc_answers(looked, exam, kind)[None], exam.songs) for kind in AVC_NEGATIVES}
     words = dict(songs='another song', players='another player of the instrument', moments='another moment of the song')
     lines = '\n'.join(f'| {words[k]} | {v:.3f} [{low:.3f}, {high:.3f}] | 0.5 |' for k, (v, low, high) in found.items())
     save_towers(path, towers, **told, exam={k: [round(x, 4) for x in v] for k, v in found.items()})

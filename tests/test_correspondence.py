@@ -75,7 +75,7 @@ def test_a_map_moves_with_the_picture():
     assert torch.allclose(a[..., 2:12], b[..., 18:28], atol=1e-3) and not torch.allclose(a, b, atol=1e-3)
 
 
-@pytest.mark.parametrize('kind', c.NEGATIVES)
+@pytest.mark.parametrize('kind', c.AVC_NEGATIVES)
 def test_partners_are_what_their_kind_says(data, kind):
     pairs = data['train']
     i = torch.arange(len(pairs))

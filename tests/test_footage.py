@@ -7,7 +7,7 @@ import torch
 
 from avgen_nb import cli, footage
 from avgen_nb.folders import Report
-from avgen_nb.footage import FilmClips, are_films, clip_starts, film_clips, film_stamp, films_in, heard_score, instrument_named, prepare_films, split_films
+from avgen_nb.footage import FilmClips, are_films, film_clip_starts, film_clips, film_stamp, films_in, heard_score, instrument_named, prepare_films, split_films
 from avgen_nb.mp4 import film_sound
 from avgen_nb.orchestra import sounds_of
 from avgen_nb.pairs import ClipBatch
@@ -220,8 +220,8 @@ def test_verbs_of_clips(store):
 
 
 def test_no_clip_goes_over_a_gap():
-    assert clip_starts(np.array([3, 4, 5, 7, 8, 9]), np.array([500, 600, 700, 800, 900, 1000]), 3, 1, 10) == [3, 7]
-    assert clip_starts(np.arange(5), 500 + np.round(1000 * np.arange(5) / 29.97), 5, 1, 29.97) == [0]
+    assert film_clip_starts(np.array([3, 4, 5, 7, 8, 9]), np.array([500, 600, 700, 800, 900, 1000]), 3, 1, 10) == [3, 7]
+    assert film_clip_starts(np.arange(5), 500 + np.round(1000 * np.arange(5) / 29.97), 5, 1, 29.97) == [0]
 
 
 def test_a_store_of_something_else(tmp_path):
