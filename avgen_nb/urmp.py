@@ -243,7 +243,7 @@ def sides_of(kept, train, test):  # numbers of rows, counted through train and t
 # %% ../nbs/05_urmp.ipynb #d425bbf7
 def urmp_splits(classes, arrays, dev=.15, seed=0, every=1, device='cpu'):  # as `read_tree` gives them
     "dict(train=, dev=, test=) of Pairs."
-    if not (arrays['split'] == 2).any(): raise ValueError('there are no test songs; prepare two or more films of an instrument.')
+    if not (arrays['split'] == 2).any(): raise ValueError('there are no test songs; give every instrument at least one song, or film, more.')
     a, names = {k: torch.from_numpy(v) for k, v in arrays.items()}, np.stack([arrays['label'], arrays['song']], 1)
     songs, number = np.unique(names, axis=0, return_inverse=True)
     a['take'], a['song'] = a['song'], torch.from_numpy(number.reshape(-1))   # the number in the file names, and ours
